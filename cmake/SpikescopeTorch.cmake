@@ -1,0 +1,41 @@
+# Finds LibTorch and sets SPIKESCOPE_TORCH to the target to link. Debian's libtorch-dev is the default; another one is
+# chosen with -DSPIKESCOPE_TORCH_PREFIX=DIR (the folder that holds include/, lib/ and share/cmake/Torch, e.g. torch/ of the
+# pip wheel).
+set(SPIKESCOPE_TORCH_PREFIX "" CACHE PATH "Folder of a LibTorch other than the system's")
+if(SPIKESCOPE_TORCH_PREFIX)
+  if(NOT EXISTS ${SPIKESCOPE_TORCH_PREFIX}/lib/libtorch_cpu.so)
+    message(FATAL_ERROR "no lib/libtorch_cpu.so under SPIKESCOPE_TORCH_PREFIX=${SPIKESCOPE_TORCH_PREFIX}")
+  endif()
+  if(EXISTS ${SPIKESCOPE_TORCH_PREFIX}/lib/libtorch_cuda.so)
+    message(FATAL_ERROR "${SPIKESCOPE_TORCH_PREFIX} is a CUDA build of LibTorch; Spikescope needs a CPU build")
+  endif()
+  set(torch_include ${SPIKESCOPE_TORCH_PREFIX}/include)
+  set(torch_library_dirs ${SPIKESCOPE_TORCH_PREFIX}/lib)
+else()
+  set(torch_include "")
+  set(torch_library_dirs "")
+endif()
+
+# TorchConfig.cmake of another prefix still finds a system libtorch.so, and pulls in build-time dependencies of LibTorch
+# that a user of its C++ library does not need. Two libraries and a header folder are all there is to it.
+find_path(SPIKESCOPE_TORCH_INCLUDE ATen/ATen.h HINTS ${torch_include} REQUIRED NO_CACHE)
+foreach(part torch_cpu c10)
+  find_library(torch_${part} ${part} HINTS ${torch_library_dirs} REQUIRED NO_CACHE)
+endforeach()
+if(SPIKESCOPE_TORCH_PREFIX AND NOT torch_torch_cpu MATCHES "^${SPIKESCOPE_TORCH_PREFIX}/")
+  message(FATAL_ERROR "headers of ${SPIKESCOPE_TORCH_INCLUDE} but library ${torch_torch_cpu}")
+endif()
+set(SPIKESCOPE_TORCH_VERSION "")
+foreach(header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+  if(EXISTS ${SPIKESCOPE_TORCH_INCLUDE}/${header} AND NOT SPIKESCOPE_TORCH_VERSION)
+    file(STRINGS ${SPIKESCOPE_TORCH_INCLUDE}/${header} lines REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
+    string(REGEX REPLACE "[^0-9;]" "" lines "${lines}")
+    list(JOIN lines "." SPIKESCOPE_TORCH_VERSION)
+  endif()
+endforeach()
+
+add_library(spikescope_torch INTERFACE)
+target_include_directories(spikescope_torch SYSTEM INTERFACE ${SPIKESCOPE_TORCH_INCLUDE})
+target_link_libraries(spikescope_torch INTERFACE ${torch_torch_cpu} ${torch_c10})
+set(SPIKESCOPE_TORCH spikescope_torch)
+message(STATUS "LibTorch ${SPIKESCOPE_TORCH_VERSION}: ${torch_torch_cpu}")

@@ -1,0 +1,54 @@
+// A checkpoint opened: files read and checked, architecture known, weights by role, tokenizer at hand.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "io/tensor_table.h"
+#include "model/architecture.h"
+#include "model/weights.h"
+#include "text/tokenizer.h"
+
+namespace spikescope {
+
+class Checkpoint {
+ public:
+  /// Opens a GGUF file (any part of a split one) or a Hugging Face folder. Throws Error for whatever is missing, damaged or
+  /// not supported; a name like org/name, a pytorch_model.bin, GPTQ or AWQ weights get an error that says what to do.
+  static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }      ///< absolute
+  const std::string& format() const { return format_; }            ///< "GGUF v3" or "safetensors"
+  const Architecture& architecture() const { return architecture_; }
+  const TensorTable& tensors() const { return tensors_; }
+  const ModelWeights& weights() const { return *weights_; }
+  const std::vector<std::filesystem::path>& files() const { return files_; }  ///< of the weights, in order
+  /// Names of tensors that no role uses.
+  std::vector<std::string> unused_tensors() const;
+  /// The tokenizer; throws Error where the checkpoint has none.
+  Tokenizer tokenizer() const;
+  /// Hash of the weight files, one after the other.
+  std::string sha256() const;
+
+ private:
+  Checkpoint() = default;
+  void open_gguf();
+  void open_huggingface();
+
+  std::filesystem::path path_;
+  std::string format_;
+  Architecture architecture_;
+  TensorTable tensors_;
+  std::unique_ptr<ModelWeights> weights_;
+  std::vector<std::filesystem::path> files_;
+  Json metadata_;  // of a GGUF, for its tokenizer
+};
+
+/// The architecture as JSON, under the field's names: what a dump records.
+Json to_json(const Architecture& architecture);
+
+}  // namespace spikescope

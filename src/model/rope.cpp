@@ -1,0 +1,87 @@
+#include "model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include <fmt/format.h>
+
+#include "model/vectorize.h"
+
+namespace spikescope {
+namespace {
+
+SPIKESCOPE_VECTORIZED
+void rotate_head(float* x, const float* cosines, const float* sines, int64_t half) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[i], b = x[i + half];
+    x[i] = a * cosines[i] - b * sines[i];
+    x[i + half] = b * cosines[i] + a * sines[i];
+  }
+}
+
+}  // namespace
+
+std::vector<double> rope_frequencies(double theta, int64_t dims) {
+  std::vector<double> frequencies(static_cast<size_t>(dims / 2));
+  for (size_t i = 0; i < frequencies.size(); ++i)
+    frequencies[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims));
+  return frequencies;
+}
+
+void scale_linear(Rope& rope, double factor) {
+  for (double& frequency : rope.frequencies) frequency /= factor;
+  rope.scaling = fmt::format("linear x{}", factor);
+}
+
+void scale_llama3(Rope& rope, double factor, double low_freq_factor, double high_freq_factor, double original_context) {
+  for (double& frequency : rope.frequencies) {
+    const double turns = original_context * frequency / (2.0 * std::numbers::pi);
+    // 0 below low_freq_factor turns in the original context, 1 above high_freq_factor.
+    const double keep = std::clamp((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0.0, 1.0);
+    frequency = (1.0 - keep) * frequency / factor + keep * frequency;
+  }
+  rope.scaling = fmt::format("llama3 x{}", factor);
+}
+
+void scale_yarn(Rope& rope, const Yarn& yarn) {
+  const double dims = static_cast<double>(rope.dims);
+  // Pair that makes `turns` turns within the original context.
+  const auto pair_of = [&](double turns) {
+    return dims * std::log(yarn.original_context / (turns * 2.0 * std::numbers::pi)) / (2.0 * std::log(rope.theta));
+  };
+  const double low = std::max(std::floor(pair_of(yarn.beta_fast)), 0.0);
+  double high = std::min(std::ceil(pair_of(yarn.beta_slow)), dims - 1.0);
+  if (low == high) high += 0.001;
+  for (size_t i = 0; i < rope.frequencies.size(); ++i) {
+    const double interpolate = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    rope.frequencies[i] *= interpolate / yarn.factor + (1.0 - interpolate);
+  }
+  rope.attention_factor = yarn.attention_factor > 0 ? yarn.attention_factor : yarn.factor > 1 ? 0.1 * std::log(yarn.factor) + 1.0 : 1.0;
+  rope.scaling = fmt::format("yarn x{}", yarn.factor);
+}
+
+RopeTable::RopeTable(const Rope& rope, int64_t positions) : half_(static_cast<int64_t>(rope.frequencies.size())) {
+  cosines_.resize(static_cast<size_t>(positions * half_));
+  sines_.resize(cosines_.size());
+#pragma omp parallel for schedule(static) if (positions > 256)
+  for (int64_t position = 0; position < positions; ++position)
+    for (int64_t i = 0; i < half_; ++i) {
+      const double angle = static_cast<double>(position) * rope.frequencies[static_cast<size_t>(i)];
+      cosines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::cos(angle) * rope.attention_factor);
+      sines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::sin(angle) * rope.attention_factor);
+    }
+}
+
+void RopeTable::rotate(float* data, int64_t rows, int64_t row_stride, int64_t heads, int64_t head_dim,
+                       int64_t position) const {
+#pragma omp parallel for schedule(static) if (rows * heads > 256)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* cosines = cosines_.data() + (position + row) * half_;
+    const float* sines = sines_.data() + (position + row) * half_;
+    for (int64_t head = 0; head < heads; ++head) rotate_head(data + row * row_stride + head * head_dim, cosines, sines, half_);
+  }
+}
+
+}  // namespace spikescope

@@ -1,0 +1,36 @@
+// Rotary position embedding (arXiv 2104.09864) in the half-split layout: channel i of a head turns with channel i + dims/2.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/architecture.h"
+
+namespace spikescope {
+
+/// Frequencies theta^(-2i/dims), i = 0 .. dims/2 - 1, in radians a position.
+std::vector<double> rope_frequencies(double theta, int64_t dims);
+/// Position interpolation (arXiv 2306.15595): all frequencies divided by `factor`.
+void scale_linear(Rope& rope, double factor);
+/// LLaMA 3.1's scaling: low frequencies divided by `factor`, high ones kept, a ramp between.
+void scale_llama3(Rope& rope, double factor, double low_freq_factor, double high_freq_factor, double original_context);
+/// YaRN (arXiv 2309.00071). `attention_factor` <= 0: 0.1 ln(factor) + 1.
+struct Yarn {
+  double factor = 1.0, original_context = 0.0, beta_fast = 32.0, beta_slow = 1.0, attention_factor = 0.0;
+};
+void scale_yarn(Rope& rope, const Yarn& yarn);
+
+/// Cosines and sines of all positions below a length.
+class RopeTable {
+ public:
+  RopeTable(const Rope& rope, int64_t positions);
+  /// Turns the first `rope.dims` channels of each of `heads` heads in `rows` rows, in place; row r stands at position
+  /// `position + r`.
+  void rotate(float* data, int64_t rows, int64_t row_stride, int64_t heads, int64_t head_dim, int64_t position) const;
+
+ private:
+  int64_t half_;
+  std::vector<float> cosines_, sines_;  // [positions, half]
+};
+
+}  // namespace spikescope

@@ -1,0 +1,182 @@
+#include "model/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "base/fail.h"
+#include "model/block.h"
+#include "model/gemm.h"
+#include "model/norm.h"
+#include "model/softmax.h"
+#include "model/vectorize.h"
+
+namespace spikescope {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+void check(const TokenBatch& batch, const Architecture& architecture) {
+  if (batch.offsets.size() < 2 || batch.offsets.front() != 0 || batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
+    fail("there is no prompt to run");
+  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
+    const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
+    if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
+    if (architecture.context_length > 0 && length > architecture.context_length)
+      fail("prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE --length {})",
+           p, length, architecture.context_length, architecture.context_length);
+    for (int64_t i = batch.offsets[p]; i < batch.offsets[p + 1]; ++i)
+      if (const int64_t id = batch.ids[static_cast<size_t>(i)]; id < 0 || id >= architecture.vocabulary)
+        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id, architecture.vocabulary);
+  }
+}
+
+std::vector<PromptGroup> groups_of(const std::vector<int64_t>& offsets, int64_t rows) {
+  std::vector<PromptGroup> groups;
+  for (int64_t prompt = 0; prompt + 1 < static_cast<int64_t>(offsets.size()); ++prompt) {
+    const int64_t end = offsets[static_cast<size_t>(prompt) + 1];
+    if (groups.empty() || end - groups.back().first_row > rows)
+      groups.push_back({prompt, prompt, offsets[static_cast<size_t>(prompt)], 0});
+    groups.back().last_prompt = prompt + 1;
+    groups.back().rows = end - groups.back().first_row;
+  }
+  return groups;
+}
+
+/// Layers that somebody looks at: blocks [0, n) have to run.
+int64_t layers_needed(const Architecture& architecture, const Hooks& hooks, bool everything) {
+  if (everything) return architecture.n_layers;
+  int64_t needed = 0;
+  for (const HookPoint& point : hook_points(architecture))
+    if (hooks.wants(point))
+      needed = point.kind().per_block                 ? point.layer + (point.point != Point::resid_pre)
+               : point.point == Point::embed ? needed : architecture.n_layers;
+  return needed;
+}
+
+void check_finite(const std::vector<float>& residual, const TokenBatch& batch, int64_t d, int layer) {
+  const int64_t n = static_cast<int64_t>(batch.ids.size());
+  int64_t bad = n;
+#pragma omp parallel for schedule(static) reduction(min : bad)
+  for (int64_t row = 0; row < n; ++row) {
+    float marker = 0.0f;
+#pragma omp simd reduction(+ : marker)
+    for (int64_t i = 0; i < d; ++i) marker += residual[static_cast<size_t>(row * d + i)] * 0.0f;
+    if (marker != 0.0f) bad = std::min(bad, row);
+  }
+  if (bad == n) return;
+  const auto prompt = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), bad) - batch.offsets.begin() - 1;
+  fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32", layer,
+       prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
+}
+
+/// -log softmax(logits)[target].
+double loss_of(const float* logits, int64_t vocabulary, int64_t target) {
+  const float largest = *std::max_element(logits, logits + vocabulary);
+  double sum = 0.0;
+  for (int64_t i = 0; i < vocabulary; ++i) sum += exponential(logits[i] - largest);
+  return std::log(sum) + largest - logits[target];
+}
+
+/// Final norm, logits and losses.
+class Head {
+ public:
+  Head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, bool losses)
+      : weights_(weights), batch_(batch), hooks_(hooks), losses_(losses) {}
+
+  std::vector<float> operator()(const std::vector<float>& residual) const {
+    const bool wants_logits = losses_ || hooks_.wants({Point::logits, -1});
+    if (!wants_logits && !hooks_.wants({Point::ln_final_out, -1})) return {};
+    const Architecture& a = weights_.architecture();
+    const int64_t n = static_cast<int64_t>(batch_.ids.size()), d = a.d_model;
+    const Weight gain = weights_.read(Role::ln_final);
+    const Role role = a.tied_embeddings ? Role::token_embedding : Role::unembedding;
+    const Weight unembedding = wants_logits ? weights_.read(role) : Weight{};
+    // As many rows at a time as make 64 MiB of logits.
+    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, kMlpRows);
+    std::vector<float> normed(static_cast<size_t>(slice * d));
+    std::vector<float> logits(wants_logits ? static_cast<size_t>(slice * a.vocabulary) : 0);
+    std::vector<float> losses(losses_ ? static_cast<size_t>(n) : 0, std::numeric_limits<float>::quiet_NaN());
+    for (int64_t first = 0; first < n; first += slice) {
+      const int64_t rows = std::min(slice, n - first);
+      rms_norm(residual.data() + first * d, rows, d, d, gain.values.data(), a.norm_eps, normed.data(), d);
+      hooks_.call({{Point::ln_final_out, -1}, first, {normed.data(), {rows, d}, d}});
+      if (!wants_logits) continue;
+      multiply_transposed({normed.data(), rows, d, d}, {unembedding.values.data(), a.vocabulary, d, d},
+                          {logits.data(), rows, a.vocabulary, a.vocabulary});
+      hooks_.call({{Point::logits, -1}, first, {logits.data(), {rows, a.vocabulary}, a.vocabulary}});
+      if (losses_) add_losses(logits, first, rows, losses);
+    }
+    return losses;
+  }
+
+ private:
+  void add_losses(const std::vector<float>& logits, int64_t first, int64_t rows, std::vector<float>& losses) const {
+    const int64_t vocabulary = weights_.architecture().vocabulary;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t token = first + row;
+      // The token after a prompt's last one belongs to another prompt.
+      if (std::binary_search(batch_.offsets.begin(), batch_.offsets.end(), token + 1)) continue;
+      losses[static_cast<size_t>(token)] = static_cast<float>(
+          loss_of(logits.data() + row * vocabulary, vocabulary, batch_.ids[static_cast<size_t>(token) + 1]));
+    }
+  }
+
+  const ModelWeights& weights_;
+  const TokenBatch& batch_;
+  const Hooks& hooks_;
+  bool losses_;
+};
+
+}  // namespace
+
+RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
+                    const RunOptions& options) {
+  const auto began = Clock::now();
+  const Architecture& a = weights.architecture();
+  check(batch, a);
+  RunResult result;
+  const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
+  std::vector<float> residual(static_cast<size_t>(n * d));
+  for (int64_t i = 0; i < n; ++i)
+    weights.read_rows(Role::token_embedding, -1, batch.ids[static_cast<size_t>(i)], 1, residual.data() + i * d);
+  hooks.call({{Point::embed, -1}, 0, {residual.data(), {n, d}, d}});
+
+  const std::vector<PromptGroup> groups = groups_of(batch.offsets, options.group_rows);
+  int64_t largest_group = 0;
+  for (const PromptGroup& group : groups) largest_group = std::max(largest_group, group.rows);
+  Block block(a, batch.offsets, largest_group);
+  BlockWeights block_weights;
+
+  const bool to_the_end = observer.wants_sinks() || options.losses;
+  const int64_t layers = layers_needed(a, hooks, to_the_end);
+  for (int layer = 0; layer < layers; ++layer) {
+    const auto loading = Clock::now();
+    block_weights.load(weights, layer);
+    result.weight_seconds += seconds_since(loading);
+
+    hooks.call({{Point::resid_pre, layer}, 0, {residual.data(), {n, d}, d}});
+    std::optional<SinkAccumulator> sinks;
+    if (observer.wants_sinks())
+      sinks.emplace(AttentionShape{a.n_heads, a.n_kv_heads, a.head_dim, a.attention_scale}, batch.offsets,
+                    observer.kept_tokens(layer, {residual.data(), {n, d}, d}));
+    for (const PromptGroup& group : groups) {
+      block(block_weights, layer, group, residual.data() + group.first_row * d, hooks, sinks ? &*sinks : nullptr);
+      observer.progress((layer + static_cast<double>(group.first_row + group.rows) / static_cast<double>(n)) / static_cast<double>(layers));
+    }
+    check_finite(residual, batch, d, layer);
+    if (sinks) observer.sinks(layer, sinks->take());
+    observer.block_done(layer);
+  }
+  // A hook may want what enters the block after the last one run.
+  if (layers < a.n_layers) hooks.call({{Point::resid_pre, static_cast<int>(layers)}, 0, {residual.data(), {n, d}, d}});
+  if (layers == a.n_layers) result.losses = Head(weights, batch, hooks, options.losses)(residual);
+  result.seconds = seconds_since(began);
+  return result;
+}
+
+}  // namespace spikescope

@@ -1,0 +1,51 @@
+// The forward pass, layer by layer: all prompts go through block 0, then all through block 1, ... Only one block's weights
+// are in float32 at a time, and the residual stream is all that is carried along.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "hooks/hooks.h"
+#include "model/sink_statistics.h"
+#include "model/weights.h"
+
+namespace spikescope {
+
+/// Prompts as token ids, one after the other.
+struct TokenBatch {
+  std::vector<int64_t> ids;      ///< [N]
+  std::vector<int64_t> offsets;  ///< [prompts + 1], from 0 to N; no prompt is empty
+};
+
+/// What a pass tells besides the hook points. All calls come on the thread that runs the pass.
+class PassObserver {
+ public:
+  virtual ~PassObserver() = default;
+  /// Whether attention is to be reduced to SinkStatistics.
+  virtual bool wants_sinks() const { return false; }
+  /// Tokens whose probability columns block `layer` keeps, ascending; `resid_pre` is [N, d]. Asked only with wants_sinks().
+  virtual std::vector<TokenPosition> kept_tokens(int layer, const TensorView& resid_pre) { return {}; }
+  virtual void sinks(int layer, SinkStatistics statistics) {}
+  virtual void block_done(int layer) {}
+  /// Fraction of the pass that is done, 0 to 1.
+  virtual void progress(double fraction) {}
+};
+
+struct RunOptions {
+  bool losses = false;        ///< compute next-token losses
+  int64_t group_rows = 2048;  ///< tokens of whole prompts taken through a block at a time (a longer prompt goes alone)
+};
+
+struct RunResult {
+  std::vector<float> losses;    ///< [N] -log p(next token) in nats, NaN at each prompt's last token; empty if not asked for
+  double seconds = 0.0;         ///< of the pass, weights included
+  double weight_seconds = 0.0;  ///< of these, spent converting weights
+};
+
+/// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error for token ids outside the
+/// vocabulary, prompts that are empty or longer than the context, and states that are not finite (naming layer and token).
+RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
+                    const RunOptions& options = {});
+
+}  // namespace spikescope

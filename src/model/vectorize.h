@@ -1,0 +1,38 @@
+// Loops that the compiler vectorises for the processor at hand, and the exponential they use.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+// One clone a processor generation, chosen when the program is loaded. Sanitizers cannot instrument the resolver that does
+// the choosing, so their builds have the plain function only.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && defined(__GNUC__) && !defined(__clang__)
+#define SPIKESCOPE_VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define SPIKESCOPE_VECTORIZED
+#endif
+
+namespace spikescope {
+
+/// e^x within 2 ulp for x in [-87, 88], 0 below and infinity above; plain arithmetic, so loops over it vectorise.
+inline float exponential(float x) {
+  // x = n ln 2 + r with |r| <= ln 2 / 2; adding 1.5 * 2^23 leaves n in the low bits of the mantissa.
+  constexpr float kShift = 12582912.0f;
+  const float clamped = std::min(std::max(x, -87.3f), 88.7f);
+  const float shifted = clamped * 1.44269504f + kShift;
+  const float n = shifted - kShift;
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) << 23;
+  const float scaled = std::bit_cast<float>(std::bit_cast<uint32_t>(p) + exponent);
+  return x < -87.3f ? 0.0f : scaled;
+}
+
+}  // namespace spikescope
