@@ -14,6 +14,14 @@ inline std::filesystem::path shared_folder() {
   return std::filesystem::path(SPIKESCOPE_SOURCE_DIR).parent_path() / "shared";
 }
 
+/// Where `spikescope models fetch smollm2-135m` puts the real model; scripts/test.sh fetches it.
+inline std::filesystem::path smollm2_file() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::filesystem::path folder = cache && *cache ? cache : std::filesystem::path(home ? home : "/") / ".cache";
+  return folder / "spikescope/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
 /// A fresh folder below the system's temporary folder, removed at the end of its life.
 class TemporaryFolder {
  public:
@@ -34,6 +42,11 @@ class TemporaryFolder {
 };
 
 }  // namespace spikescope::testing
+
+/// Skips the test where the real model has not been fetched.
+#define SKIP_WITHOUT_SMOLLM2()                                       \
+  if (!std::filesystem::exists(::spikescope::testing::smollm2_file())) \
+  GTEST_SKIP() << "SmolLM2 is not fetched; run: build/spikescope models fetch smollm2-135m"
 
 /// Skips the test, saying why, in a checkout without the shared fixtures.
 #define SKIP_WITHOUT_SHARED(relative)                                                                        \
