@@ -1,25 +1,36 @@
 #include "model/gemm.h"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <dlfcn.h>
 #include <omp.h>
 #include <sched.h>
-#include <torch/csrc/api/include/torch/version.h>
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 
+#include "base/fail.h"
+#include "torch/torch_backend.h"
+
 namespace spikescope {
 namespace {
 
-at::Tensor tensor(const float* data, int64_t rows, int64_t columns, int64_t stride) {
-  // The products read their inputs only; from_blob has no const form.
-  return at::from_blob(const_cast<float*>(data), {rows, columns}, {stride, 1}, at::kFloat);
+const SpikescopeTorchBackend& torch_backend() {
+  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
+    // Global, so that the BLAS behind LibTorch can be asked about itself.
+    void* library = dlopen("libspikescope_torch.so", RTLD_LAZY | RTLD_GLOBAL);
+    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
+    const auto entry = reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
+    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
+    return *entry();
+  }();
+  return backend;
 }
-at::Tensor tensor(const ConstMatrixView& m) { return tensor(m.data, m.rows, m.columns, m.stride); }
+
+SpikescopeMatrix matrix(const ConstMatrixView& m) {
+  // The products read their inputs only; LibTorch has no view of constant values.
+  return {const_cast<float*>(m.data), m.rows, m.columns, m.stride, 1};
+}
+SpikescopeMatrix transposed(const ConstMatrixView& m) { return {const_cast<float*>(m.data), m.columns, m.rows, 1, m.stride}; }
 
 template <class Function>
 Function symbol(const char* name) {
@@ -45,18 +56,14 @@ int available_cores() {
 }  // namespace
 
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  at::Tensor result = tensor(ConstMatrixView(out));
-  at::mm_out(result, tensor(a), tensor(b).t());
+  torch_backend().multiply(matrix(a), transposed(b), matrix(out));
 }
 
-void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  at::Tensor result = tensor(ConstMatrixView(out));
-  at::mm_out(result, tensor(a), tensor(b));
-}
+void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) { torch_backend().multiply(matrix(a), matrix(b), matrix(out)); }
 
 void set_threads(int threads) {
   const int count = threads > 0 ? threads : available_cores();
-  at::set_num_threads(count);
+  torch_backend().set_threads(count);
   omp_set_num_threads(count);
 }
 
@@ -75,11 +82,11 @@ SerialProducts::~SerialProducts() {
 Blas blas() {
   static const Blas found = [] {
     Blas result;
-    result.torch = TORCH_VERSION;
+    result.torch = torch_backend().version;
     const auto config = symbol<char* (*)()>("openblas_get_config");
     const auto core = symbol<char* (*)()>("openblas_get_corename");
     const auto parallel = symbol<int (*)()>("openblas_get_parallel");
-    if (at::hasMKL()) {
+    if (torch_backend().has_mkl) {
       result.name = "MKL";
     } else if (config && core) {
       const std::string text = config();

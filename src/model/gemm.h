@@ -1,4 +1,4 @@
-// Matrix products. The only file that speaks to LibTorch: whatever BLAS it was built with does the work.
+// Matrix products, by whatever BLAS LibTorch was built with (torch/torch_backend.h).
 #pragma once
 
 #include <cstdint>

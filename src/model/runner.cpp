@@ -19,21 +19,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-void check(const TokenBatch& batch, const Architecture& architecture) {
-  if (batch.offsets.size() < 2 || batch.offsets.front() != 0 || batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
-    fail("there is no prompt to run");
-  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
-    const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
-    if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
-    if (architecture.context_length > 0 && length > architecture.context_length)
-      fail("prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE --length {})",
-           p, length, architecture.context_length, architecture.context_length);
-    for (int64_t i = batch.offsets[p]; i < batch.offsets[p + 1]; ++i)
-      if (const int64_t id = batch.ids[static_cast<size_t>(i)]; id < 0 || id >= architecture.vocabulary)
-        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id, architecture.vocabulary);
-  }
-}
-
 std::vector<PromptGroup> groups_of(const std::vector<int64_t>& offsets, int64_t rows) {
   std::vector<PromptGroup> groups;
   for (int64_t prompt = 0; prompt + 1 < static_cast<int64_t>(offsets.size()); ++prompt) {
@@ -134,11 +119,26 @@ class Head {
 
 }  // namespace
 
+void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
+  if (batch.offsets.size() < 2 || batch.offsets.front() != 0 || batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
+    fail("there is no prompt to run");
+  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
+    const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
+    if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
+    if (architecture.context_length > 0 && length > architecture.context_length)
+      fail("prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE --length {})",
+           p, length, architecture.context_length, architecture.context_length);
+    for (int64_t i = batch.offsets[p]; i < batch.offsets[p + 1]; ++i)
+      if (const int64_t id = batch.ids[static_cast<size_t>(i)]; id < 0 || id >= architecture.vocabulary)
+        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id, architecture.vocabulary);
+  }
+}
+
 RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
                     const RunOptions& options) {
   const auto began = Clock::now();
   const Architecture& a = weights.architecture();
-  check(batch, a);
+  check_prompts(batch, a);
   RunResult result;
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
   std::vector<float> residual(static_cast<size_t>(n * d));

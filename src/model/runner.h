@@ -43,8 +43,11 @@ struct RunResult {
   double weight_seconds = 0.0;  ///< of these, spent converting weights
 };
 
-/// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error for token ids outside the
-/// vocabulary, prompts that are empty or longer than the context, and states that are not finite (naming layer and token).
+/// Throws Error for what run_model would refuse: ids outside the vocabulary, prompts that are empty or longer than the context.
+void check_prompts(const TokenBatch& batch, const Architecture& architecture);
+
+/// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error as check_prompts
+/// does, and for states that are not finite (naming layer and token).
 RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
                     const RunOptions& options = {});
 

@@ -1,0 +1,40 @@
+// A capture: the forward pass with observers that write the dump.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "capture/dump.h"
+#include "families/checkpoint.h"
+
+namespace spikescope {
+
+struct CaptureRequest {
+  std::vector<std::string> points;  ///< hook points by exact name or glob
+  bool sinks = false;               ///< SinkStatistics of each block
+  bool writers = false;             ///< WriterRows of each block
+  bool losses = false;              ///< next-token losses
+  DumpOptions storage;
+};
+
+struct CaptureSummary {
+  std::vector<std::string> points;  ///< captured hook points by name
+  int64_t tokens = 0, prompts = 0;
+  int64_t dump_bytes = 0;           ///< estimated before the run
+  double seconds = 0.0;             ///< from the first layer to the finished dump
+  double weight_seconds = 0.0;      ///< of these, spent converting weights
+  double mean_loss = 0.0;           ///< nats a token; NaN without losses
+};
+
+/// Hook points of the architecture that the names and globs select, in the order of the pass. Throws UsageError for an exact
+/// name the architecture does not have, or a glob that selects nothing.
+std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names);
+
+/// Runs the prompts and writes OUT/dump. An earlier dump is replaced when the new one is whole. Throws Error as run_model and
+/// DumpWriter do, and when the disk has less room than the dump will take.
+CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, DumpInfo info, const CaptureRequest& request,
+                       const std::filesystem::path& out, const std::function<void(double)>& progress);
+
+}  // namespace spikescope

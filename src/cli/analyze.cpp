@@ -1,0 +1,102 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "analyses/run.h"
+#include "base/fail.h"
+#include "base/nearest.h"
+#include "base/progress.h"
+#include "cli/command.h"
+#include "model/gemm.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+namespace {
+
+std::vector<const Analysis*> chosen_analyses(const std::vector<std::string>& names) {
+  std::vector<const Analysis*> chosen;
+  std::vector<std::string> known;
+  for (const Analysis& analysis : analyses()) known.emplace_back(analysis.name);
+  for (const std::string& name : names.empty() ? known : names) {
+    const Analysis* analysis = find_analysis(name);
+    if (!analysis) {
+      const std::string nearest = nearest_name(name, known);
+      fail_usage("there is no analysis '{}'; {}", name,
+                 nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", ")) : fmt::format("did you mean '{}'?", nearest));
+    }
+    chosen.push_back(analysis);
+  }
+  return chosen;
+}
+
+/// Opens the checkpoint that the dump records, or another one, when an analysis asks for weights.
+class LazyCheckpoint {
+ public:
+  LazyCheckpoint(const fs::path& out, const std::string& model) : out_(out), model_(model) {}
+
+  const ModelWeights& operator()() {
+    if (!checkpoint_) {
+      const DumpInfo info = DumpReader(out_).info();
+      const fs::path path = model_.empty() ? fs::path(info.model) : resolve_model(model_);
+      if (!fs::exists(path)) fail("{}: the checkpoint that the dump records is gone; name it with --model", path.string());
+      checkpoint_ = Checkpoint::open(path);
+      if (const std::string found = checkpoint_->sha256(); found != info.model_sha256)
+        fail("{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with --model",
+             path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
+    }
+    return checkpoint_->weights();
+  }
+
+ private:
+  const fs::path out_;
+  const std::string model_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+};
+
+}  // namespace
+
+void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model, const Session& session) {
+  const std::vector<const Analysis*> chosen = chosen_analyses(names);
+  LazyCheckpoint checkpoint(out, model);
+  Progress progress("analyse", session.quiet);
+  size_t done = 0;
+  std::string_view current;
+  run_analyses(out, chosen, [&]() -> const ModelWeights& { return checkpoint(); }, [&](std::string_view name, double fraction) {
+    if (name != current && !current.empty()) ++done;
+    current = name;
+    progress.update((static_cast<double>(done) + fraction) / static_cast<double>(chosen.size()), std::string(name));
+  });
+}
+
+void add_analyze(CLI::App& app, Session& session) {
+  struct Options {
+    fs::path out;
+    std::vector<std::string> only;
+    std::string model;
+  };
+  CLI::App* command = app.add_subcommand("analyze", "Redo analyses from a dump, without running the model");
+  command->footer(R"(Examples:
+  spikescope analyze runs/smol                 all analyses
+  spikescope analyze runs/smol --only spikes   one of them
+
+Results are OUT/results/<analysis>.json and .h5 (docs/results.md).)");
+  auto options = std::make_shared<Options>();
+  command->add_option("out", options->out, "Folder of a capture")->required();
+  command->add_option("--only", options->only, "Analyses to run, by name (repeatable)");
+  command->add_option("--model", options->model, "Checkpoint to read weights from (default: the one the dump records)");
+  command->callback([options, &session] {
+    session.action = [options, &session] {
+      set_threads(session.threads);
+      run_analyses_on(options->out, options->only, options->model, session);
+      Json files = Json::array();
+      for (const Analysis* analysis : chosen_analyses(options->only))
+        files.push_back((options->out / "results" / (std::string(analysis->name) + ".json")).string());
+      if (session.json) fmt::print("{}\n", json_text({{"results", files}}));
+      else
+        for (const Json& file : files) fmt::print("{}\n", file.get<std::string>());
+      return 0;
+    };
+  });
+}
+
+}  // namespace spikescope

@@ -1,0 +1,141 @@
+#include <fmt/format.h>
+
+#include <sys/resource.h>
+
+#include <cmath>
+
+#include "base/fail.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "base/version.h"
+#include "cli/command.h"
+#include "model/gemm.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+namespace {
+
+int64_t peak_rss_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024;
+}
+
+Bos parse_bos(const std::string& bos) { return bos == "always" ? Bos::always : bos == "never" ? Bos::never : Bos::automatic; }
+
+void warn_of_slow_blas(const Session& session) {
+  if (!blas().fast)
+    note(session, "warning: LibTorch uses a reference BLAS, which is about a hundred times slower; install libopenblas0-openmp");
+}
+
+constexpr const char* kExamples = R"(Examples:
+  spikescope capture --model smollm2-135m --out runs/a --prompt "Summer is warm." --points 'blocks.*.resid_post' --sinks
+  spikescope capture --model model.gguf --out runs/b --text wiki.txt --windows 4 --length 512 --points '*.attn.rot_k'
+  spikescope capture --model DIR --out runs/c --ids ids.json --points '*' --storage float16 --gzip 4
+
+The dump is OUT/dump/index.h5: open it with h5py. An earlier one is replaced when the new one is complete.)";
+
+}  // namespace
+
+void add_capture_options(CLI::App& command, CaptureOptions& options) {
+  PromptRequest& prompts = options.prompts;
+  command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
+  command.add_option("--out", options.out, "Folder for the results")->required();
+  command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->group("Prompts");
+  command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")->group("Prompts");
+  command.add_option("--ids", prompts.ids_file, "JSON file, an array of arrays of token ids, fed as they are")->group("Prompts");
+  command.add_option("--text", prompts.text_file, "Text file to cut into windows")->group("Prompts");
+  command.add_option("--windows", prompts.windows, "Windows to cut from --text")->capture_default_str()->group("Prompts");
+  command.add_option("--length", prompts.length, "Tokens a window, a BOS included")->capture_default_str()->group("Prompts");
+  command.add_option("--bos", options.bos, "Begin each text with BOS: auto (as the tokenizer does), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str()->group("Prompts");
+  command.add_option("--storage", options.request.storage.storage, "Precision of the dump: float32 or float16")
+      ->check(CLI::IsMember({"float32", "float16"}))->capture_default_str()->group("Dump");
+  command.add_option("--gzip", options.request.storage.gzip, "Compress the dump, 1 (fast) to 9 (small), with shuffle; 0: not")
+      ->check(CLI::Range(0, 9))->capture_default_str()->group("Dump");
+  command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
+}
+
+CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
+  set_threads(session.threads);
+  warn_of_slow_blas(session);
+  const auto checkpoint = Checkpoint::open(resolve_model(options.model));
+  PromptRequest& prompts = options.prompts;
+  prompts.bos = parse_bos(options.bos);
+  std::optional<Tokenizer> tokenizer;
+  const bool only_ids = prompts.ids_file && prompts.texts.empty() && !prompts.prompts_file && !prompts.text_file;
+  try {
+    tokenizer = checkpoint->tokenizer();
+  } catch (const Error&) {
+    if (!only_ids) throw;  // ids need no tokenizer; their strings stay empty
+  }
+  const DumpTokens tokens = read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
+
+  DumpInfo info;
+  info.model = checkpoint->path().string();
+  info.model_name = model_name(options.model);
+  info.command = session.command_line;
+  info.version = version();
+  info.bos = bos_description(prompts, tokenizer ? &*tokenizer : nullptr);
+  note(session, fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,
+                            checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
+                            tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s", info.bos));
+
+  Progress progress("capture", session.quiet);
+  const auto began = std::chrono::steady_clock::now();
+  const CaptureSummary summary = capture(*checkpoint, tokens, info, options.request, options.out, [&](double fraction) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    progress.update(fraction, fmt::format("{} tokens/s", format_count(std::lround(fraction * static_cast<double>(tokens.size()) / std::max(seconds, 1e-3)))));
+  });
+  progress.done();
+  return summary;
+}
+
+Json to_json(const CaptureSummary& summary) {
+  Json json = {
+      {"tokens", summary.tokens},
+      {"prompts", summary.prompts},
+      {"points", summary.points},
+      {"dump_bytes", summary.dump_bytes},
+      {"seconds", summary.seconds},
+      {"weight_seconds", summary.weight_seconds},
+      {"tokens_per_second", static_cast<double>(summary.tokens) / summary.seconds},
+      {"peak_rss_mib", peak_rss_mib()},
+      {"threads", threads()},
+      {"blas", blas().name},
+      {"torch", blas().torch},
+  };
+  if (std::isfinite(summary.mean_loss)) json["mean_loss"] = summary.mean_loss;
+  return json;
+}
+
+void add_capture(CLI::App& app, Session& session) {
+  CLI::App* command = app.add_subcommand("capture", "Run prompts through a checkpoint and dump hook points to HDF5");
+  command->footer(kExamples);
+  auto options = std::make_shared<CaptureOptions>();
+  add_capture_options(*command, *options);
+  command->add_option("--points", options->request.points,
+                      "Hook points by name or glob (repeatable); '*' is all (default: blocks.*.resid_post)")->group("Dump");
+  command->add_flag("--sinks", options->request.sinks, "Add attention-sink statistics of every block")->group("Dump");
+  command->add_flag("--writers", options->request.writers, "Add what each block writes at spike tokens")->group("Dump");
+  command->callback([options, &session] {
+    session.action = [options, &session] {
+      if (options->request.points.empty()) options->request.points = {"blocks.*.resid_post"};
+      const CaptureSummary summary = run_capture(*options, session);
+      const fs::path index = options->out / "dump" / "index.h5";
+      if (session.json) {
+        Json result = to_json(summary);
+        result["dump"] = index.string();
+        fmt::print("{}\n", json_text(result));
+      } else {
+        fmt::print("{} points of {} tokens ({}) in {:.1f} s, {} tokens/s: {}\n", summary.points.size(),
+                   format_count(summary.tokens), format_bytes(summary.dump_bytes), summary.seconds,
+                   format_count(std::lround(static_cast<double>(summary.tokens) / summary.seconds)), index.string());
+      }
+      return 0;
+    };
+  });
+}
+
+}  // namespace spikescope

@@ -1,0 +1,67 @@
+// What the sub-commands share: options that several of them take, and how they are run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "capture/capture.h"
+#include "capture/prompts.h"
+
+namespace spikescope {
+
+/// State of one call of the program.
+struct Session {
+  std::string command_line;  ///< as typed, for the record
+  int threads = 0;           ///< --threads; 0: all cores available
+  bool json = false;         ///< --json: one document on standard output
+  bool quiet = false;        ///< --quiet: no progress, no notes
+  std::function<int()> action;  ///< of the sub-command that was called; returns the exit code
+};
+
+/// Adds a sub-command whose parsing sets session.action.
+using AddCommand = void (*)(CLI::App& app, Session& session);
+void add_run(CLI::App& app, Session& session);
+void add_capture(CLI::App& app, Session& session);
+void add_analyze(CLI::App& app, Session& session);
+void add_report(CLI::App& app, Session& session);
+void add_inspect(CLI::App& app, Session& session);
+void add_tokenize(CLI::App& app, Session& session);
+void add_models(CLI::App& app, Session& session);
+
+/// Options of everything that runs the model.
+struct CaptureOptions {
+  std::string model;
+  std::filesystem::path out;
+  PromptRequest prompts;
+  std::string bos = "auto";
+  CaptureRequest request;
+};
+/// Adds --model, the prompt options, --out, --storage and --gzip.
+void add_capture_options(CLI::App& command, CaptureOptions& options);
+/// Runs a capture as the options say; prints notes on standard error.
+CaptureSummary run_capture(CaptureOptions& options, const Session& session);
+/// The summary as JSON: what capture --json prints.
+Json to_json(const CaptureSummary& summary);
+
+/// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty: the
+/// dump's own checkpoint.
+void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
+                     const Session& session);
+/// Writes OUT/report and returns the page's path.
+std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
+
+/// The path that --model means: a catalogue name's cached file, or the path itself. Throws Error for a name not fetched yet.
+std::filesystem::path resolve_model(const std::string& model);
+/// The name that people call the model by: the catalogue's, or the file's or folder's.
+std::string model_name(const std::string& model);
+
+/// A line on standard error, unless --quiet.
+void note(const Session& session, const std::string& text);
+/// JSON for standard output; pieces of a vocabulary need not be valid UTF-8, so broken bytes become U+FFFD.
+std::string json_text(const Json& json, int indent = 2);
+
+}  // namespace spikescope

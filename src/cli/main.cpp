@@ -1,0 +1,108 @@
+// spikescope: one program, a sub-command a stage. Exit codes: 0 done, 1 failure, 2 wrong usage.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "cli/command.h"
+#include "model/gemm.h"
+
+namespace spikescope {
+namespace {
+
+constexpr std::array<AddCommand, 7> kCommands = {add_run,     add_capture,  add_analyze, add_report,
+                                                 add_inspect, add_tokenize, add_models};
+
+constexpr const char* kDescription =
+    "Finds and explains massive activation spikes in transformers: runs a checkpoint over prompts, dumps hidden states to HDF5, "
+    "analyses them, and writes a report with figures.";
+
+constexpr const char* kExamples = R"(Examples:
+  spikescope models fetch smollm2-135m                  bring a small model with real spikes
+  spikescope run --model smollm2-135m --out runs/smol   capture, analyse, report
+  spikescope inspect model.gguf                         what a checkpoint is, at a glance
+  spikescope capture --model DIR --out runs/x --prompt "Hello" --points 'blocks.*.resid_post'
+
+'spikescope COMMAND --help' tells more of each.)";
+
+/// The call as one could type it again.
+std::string command_line(int argc, char** argv) {
+  std::string line = "spikescope";
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool plain = !argument.empty() && argument.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                                        "0123456789_-+=.,/:@%") == std::string::npos;
+    if (plain) {
+      line += " " + argument;
+      continue;
+    }
+    line += " '";
+    for (const char c : argument) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += "'";
+  }
+  return line;
+}
+
+/// OpenMP's threads spin while they wait, and on a machine that does anything else (or with a BLAS that has threads of its
+/// own) two sets of threads then fight for the cores: passes take several times as long. Passive waiting costs next to
+/// nothing. The OpenMP library reads the variable when it is loaded, hence the new start, before anything big is.
+void choose_wait_policy(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  setenv("OMP_WAIT_POLICY", "passive", 1);
+  execv("/proc/self/exe", argv);
+}
+
+int fail_with(int code, const std::string& message) {
+  fmt::print(stderr, "spikescope: {}\n", message);
+  return code;
+}
+
+int run_program(int argc, char** argv) {
+  Session session;
+  session.command_line = command_line(argc, argv);
+  CLI::App app(kDescription, "spikescope");
+  app.footer(kExamples);
+  app.set_version_flag("--version", std::string("spikescope ") + version());
+  app.add_option("--threads", session.threads, "Threads to compute with (default: all cores available)")->check(CLI::Range(0, 4096));
+  app.add_flag("--json", session.json, "Print the result as one JSON document on standard output");
+  app.add_flag("--quiet", session.quiet, "No progress bar and no notes on standard error");
+  app.require_subcommand(1);
+  app.fallthrough();
+  for (const AddCommand add : kCommands) add(app, session);
+  if (argc == 1) {
+    fmt::print(stderr, "{}", app.help());
+    return 2;
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return fail_with(2, fmt::format("{} (try --help)", error.what()));
+  }
+  return session.action();
+}
+
+}  // namespace
+}  // namespace spikescope
+
+int main(int argc, char** argv) {
+  using namespace spikescope;
+  choose_wait_policy(argv);
+  try {
+    return run_program(argc, argv);
+  } catch (const UsageError& error) {
+    return fail_with(2, error.what());
+  } catch (const Error& error) {
+    return fail_with(1, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail_with(1, "out of memory; run fewer or shorter prompts, or capture fewer points");
+  } catch (const std::exception& error) {
+    return fail_with(1, error.what());
+  }
+}

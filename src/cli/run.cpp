@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+
+#include "analyses/run.h"
+#include "cli/command.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+
+void add_run(CLI::App& app, Session& session) {
+  CLI::App* command = app.add_subcommand("run", "Capture, analyse and report, in one go");
+  command->footer(R"(Examples:
+  spikescope run --model smollm2-135m --out runs/smol
+  spikescope run --model DIR --out runs/mine --text corpus.txt --windows 16 --length 256
+
+Without prompts, a dozen built-in ones are used. The report is OUT/report/index.html.)");
+  auto options = std::make_shared<CaptureOptions>();
+  add_capture_options(*command, *options);
+  command->add_option("--points", options->request.points, "Hook points to dump besides those the analyses need")->group("Dump");
+  command->callback([options, &session] {
+    session.action = [options, &session] {
+      std::vector<const Analysis*> all;
+      for (const Analysis& analysis : analyses()) all.push_back(&analysis);
+      const Needs needs = combined_needs(all);
+      CaptureRequest& request = options->request;
+      request.points.insert(request.points.end(), needs.points.begin(), needs.points.end());
+      request.sinks = needs.sinks;
+      request.writers = needs.writers;
+      const CaptureSummary summary = run_capture(*options, session);
+      note(session, fmt::format("captured in {:.1f} s", summary.seconds));
+      run_analyses_on(options->out, {}, options->model, session);
+      const fs::path page = write_report_for(options->out, session);
+      if (session.json) fmt::print("{}\n", json_text({{"capture", to_json(summary)}, {"results", (options->out / "results").string()}, {"report", page.string()}}));
+      else fmt::print("report: {}\n", page.string());
+      return 0;
+    };
+  });
+}
+
+}  // namespace spikescope
