@@ -61,6 +61,7 @@ Architecture from_config(const Json& config, const std::string& what) {
   a.attention_out_bias = a.attention_bias;
   a.mlp_bias = json_get_or<bool>(config, "mlp_bias", false, what);
   a.tied_embeddings = json_get_or<bool>(config, "tie_word_embeddings", false, what);
+  validate(a, what);  // before anything is made of these sizes
   a.rope = read_rope(config, a.head_dim, a.context_length, what);
   return a;
 }
@@ -88,6 +89,7 @@ Architecture from_gguf(const Json& metadata, const TensorTable& tensors, const s
   a.attention_out_bias = tensors.find("blk.0.attn_output.bias") != nullptr;
   a.mlp_bias = tensors.find("blk.0.ffn_up.bias") != nullptr;
   a.tied_embeddings = tensors.find("output.weight") == nullptr;
+  validate(a, what);  // before anything is made of these sizes
   a.rope = read_gguf_rope(metadata, "llama", get_or("rope.dimension_count", a.head_dim), a.context_length, what);
   if (const TensorInfo* factors = tensors.find("rope_freqs.weight")) {
     // LLaMA 3's scaling as llama.cpp's converter stores it: a divisor for each pair.

@@ -22,7 +22,7 @@ double number_or(const Json& object, std::string_view key, double fallback, cons
 }
 
 Rope unscaled(double theta, int64_t dims, const std::string& what) {
-  if (dims <= 0 || dims % 2 != 0) fail("{}: RoPE turns {} channels a head; expected an even number above 0", what, dims);
+  if (dims <= 0 || dims % 2 != 0 || dims > 65536) fail("{}: RoPE turns {} channels a head; expected an even number above 0", what, dims);
   Rope rope;
   rope.theta = theta;
   rope.dims = dims;
