@@ -41,16 +41,17 @@ foreach(header ${public_headers})
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/spikescope/${destination})
 endforeach()
 
-# The library finds a LibTorch outside the system's folders where it was when built; the program finds the library from
-# wherever both were moved to.
+# Program, library and the part of it that links LibTorch find each other wherever the prefix is moved to; a LibTorch outside
+# the system's folders is found where it was when built.
 file(RELATIVE_PATH to_library ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-set_target_properties(spikescope PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
-set_target_properties(spikescope_program PROPERTIES INSTALL_RPATH "$ORIGIN/${to_library}"
-  INSTALL_RPATH_USE_LINK_PATH TRUE)
+set_target_properties(spikescope_program PROPERTIES INSTALL_RPATH "$ORIGIN/${to_library}")
+set_target_properties(spikescope PROPERTIES INSTALL_RPATH "$ORIGIN")
+set_target_properties(spikescope_torch_backend PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
 target_compile_features(spikescope INTERFACE cxx_std_20)
 target_link_libraries(spikescope INTERFACE nlohmann_json::nlohmann_json)
 
 install(TARGETS spikescope EXPORT spikescopeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS spikescope_torch_backend LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS spikescope_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY data/ DESTINATION ${CMAKE_INSTALL_DATADIR}/spikescope)
 install(FILES LICENSE NOTICE THIRD_PARTY_NOTICES.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -29,39 +29,35 @@ std::vector<const Analysis*> chosen_analyses(const std::vector<std::string>& nam
   return chosen;
 }
 
-/// Opens the checkpoint that the dump records, or another one, when an analysis asks for weights.
-class LazyCheckpoint {
- public:
-  LazyCheckpoint(const fs::path& out, const std::string& model) : out_(out), model_(model) {}
-
-  const ModelWeights& operator()() {
-    if (!checkpoint_) {
-      const DumpInfo info = DumpReader(out_).info();
-      const fs::path path = model_.empty() ? fs::path(info.model) : resolve_model(model_);
-      if (!fs::exists(path)) fail("{}: the checkpoint that the dump records is gone; name it with --model", path.string());
-      checkpoint_ = Checkpoint::open(path);
-      if (const std::string found = checkpoint_->sha256(); found != info.model_sha256)
-        fail("{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with --model",
-             path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
-    }
-    return checkpoint_->weights();
+/// The checkpoint that the dump records, or another file with the same weights. nullptr, with a note, when the recorded one
+/// is gone: analyses then leave out what needs weights.
+std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::string& model, const Session& session) {
+  const DumpInfo info = DumpReader(out).info();
+  const fs::path path = model.empty() ? fs::path(info.model) : resolve_model(model);
+  if (model.empty() && !fs::exists(path)) {
+    note(session, fmt::format("note: the checkpoint {} is gone, so what needs its weights is left out; name it with --model", path.string()));
+    return nullptr;
   }
-
- private:
-  const fs::path out_;
-  const std::string model_;
-  std::unique_ptr<Checkpoint> checkpoint_;
-};
+  auto checkpoint = Checkpoint::open(path);
+  if (const std::string found = checkpoint->sha256(); found != info.model_sha256)
+    fail("{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with --model",
+         path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
+  return checkpoint;
+}
 
 }  // namespace
 
 void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model, const Session& session) {
   const std::vector<const Analysis*> chosen = chosen_analyses(names);
-  LazyCheckpoint checkpoint(out, model);
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, session);
+  const auto weights = [&]() -> const ModelWeights& {
+    if (!checkpoint) fail("the checkpoint is gone");
+    return checkpoint->weights();
+  };
   Progress progress("analyse", session.quiet);
   size_t done = 0;
   std::string_view current;
-  run_analyses(out, chosen, [&]() -> const ModelWeights& { return checkpoint(); }, [&](std::string_view name, double fraction) {
+  run_analyses(out, chosen, weights, [&](std::string_view name, double fraction) {
     if (name != current && !current.empty()) ++done;
     current = name;
     progress.update((static_cast<double>(done) + fraction) / static_cast<double>(chosen.size()), std::string(name));

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/version.h"
 #include "cli/command.h"
 #include "model/gemm.h"
@@ -83,6 +85,15 @@ int run_program(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    // CLI11 says no more than that a sub-command is missing.
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+    const std::string first = argv[1];
+    if (!first.starts_with('-') && std::find(names.begin(), names.end(), first) == names.end()) {
+      const std::string nearest = nearest_name(first, names);
+      return fail_with(2, fmt::format("there is no command '{}'{}", first,
+                                      nearest.empty() ? " (try --help)" : fmt::format("; did you mean '{}'?", nearest)));
+    }
     return fail_with(2, fmt::format("{} (try --help)", error.what()));
   }
   return session.action();

@@ -1,0 +1,25 @@
+#include <algorithm>
+#include <array>
+
+#include "analyses/analysis.h"
+#include "analyses/sinks/sinks.h"
+#include "analyses/spikes/spikes.h"
+
+namespace spikescope {
+
+std::span<const Analysis> analyses() {
+  static const std::array table = {
+      Analysis{"spikes", "Massive activation spikes", spikes_needs, run_spikes, spikes_section},
+      Analysis{"sinks", "Attention sinks", sinks_needs, run_sinks, sinks_section},
+  };
+  return table;
+}
+
+const Analysis* find_analysis(std::string_view name) {
+  const auto all = analyses();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Analysis& analysis) { return analysis.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace spikescope

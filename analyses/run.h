@@ -1,0 +1,41 @@
+// Runs analyses on a dump and reads their results back for the report.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "analyses/analysis.h"
+
+namespace spikescope {
+
+/// Opens the checkpoint that the dump records; called at most once a run, and not at all by analyses that need no
+/// weights.
+using WeightsFactory = std::function<const ModelWeights&()>;
+/// Name of the analysis and fraction of it done, 0 to 1.
+using AnalysisProgress = std::function<void(std::string_view name, double fraction)>;
+
+/// Runs `chosen` on OUT/dump. Each result appears as OUT/results/<name>.json and .h5, whole or not at all: with the
+/// keys common to all (docs/results.md), then its own. An analysis that cannot be applied to this dump gives
+/// `applicable`: false with `why`. Throws Error when the dump cannot be read or is damaged; older results then stay as
+/// they were.
+void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
+                  const WeightsFactory& weights, const AnalysisProgress& progress);
+
+/// Results of one analysis as the report shows them.
+struct AnalysisResult {
+  const Analysis* analysis = nullptr;
+  Json results;
+  Section section;  ///< of an analysis that could not be applied: the reason as its summary
+};
+
+/// Reads what is under OUT/results, in the order of analyses(); those never run are left out. Throws Error when a file
+/// is damaged, or of another dump than the one under OUT/dump.
+std::vector<AnalysisResult> load_results(const std::filesystem::path& out);
+
+/// What the capture has to keep for all of `chosen`: points without repetition, flags of any.
+Needs combined_needs(std::span<const Analysis* const> chosen);
+
+}  // namespace spikescope

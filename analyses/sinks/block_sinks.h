@@ -1,0 +1,35 @@
+// The sink measures of one block over all prompts of a dump.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "analyses/sinks/spike_sets.h"
+#include "capture/dump.h"
+#include "model/weights.h"
+#include "stats/moments.h"
+
+namespace spikescope {
+
+/// A head whose alpha is above this counts into the sink rate (arXiv 2410.10781).
+inline constexpr double kSinkAlpha = 0.3;
+
+struct BlockSinks {
+  std::vector<Moments> alpha;    ///< [heads], over windows: attention on the first token, queries t >= 1
+  std::vector<Moments> entropy;  ///< [heads], over windows
+  Moments mass;                  ///< over windows: attention on the spike tokens
+  Moments latest_mass;           ///< the same for SpikeSet::latest
+  Moments bias_ratio;            ///< over windows: ||B_t|| / ||o_t||
+  /// Cosine of B_t with its mean over all windows and queries: sum, queries with B_t != 0, all queries.
+  double cosine_sum = 0.0;
+  int64_t biased_queries = 0, queries = 0;
+  std::vector<float> received;  ///< [N] attention that each token gets: mean over heads and queries t >= 1
+};
+
+/// Measures `block`. Mass and bias are over queries t >= first_query (1 or SinkStatistics::kLateQuery) of the windows
+/// that have any. Without `w_o` (an empty Weight) the bias is left out. Throws Error when `sinks` does not fit the
+/// dump.
+BlockSinks measure_block(const DumpReader& dump, const SinkStatistics& sinks, const Weight& w_o,
+                         const std::vector<SpikeSet>& sets, int64_t block, int64_t first_query);
+
+}  // namespace spikescope

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""The table behind benchmarks/run.sh: every peer and Spikescope on the same token ids, one after the other.
+
+Each is run in a process of its own; the fastest of --repeat repetitions counts, loading excluded. OPENBLAS_CORETYPE and
+OPENBLAS_L2_SIZE are unset in all of them: where a machine sets them, they can halve OpenBLAS.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PEERS = ["hf-hooks", "hf-eager", "hf-sdpa", "transformer-lens", "nnsight"]
+NO_ATTENTION = {"hf-sdpa"}
+TEXTS = ["LICENSE", "THIRD_PARTY_NOTICES.md", "data/prompts.txt"]
+
+
+def environment():
+    removed = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    return {name: value for name, value in os.environ.items() if name not in removed}
+
+
+def last_json(text):
+    """The JSON document that ends `text`; None when there is none."""
+    for start in [0] + [i + 1 for i, c in enumerate(text) if c == "\n"]:
+        try:
+            return json.loads(text[start:])
+        except ValueError:
+            continue
+    return None
+
+
+def call(command, **options):
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, **options)
+
+
+def write_ids(options, folder, windows, length):
+    texts = [options.text] if options.text else [os.path.join(ROOT, name) for name in TEXTS]
+    text = "\n".join(open(name, encoding="utf-8").read() for name in texts)
+    result = call([options.program, "tokenize", "--model", options.gguf, "--no-special"], input=text)
+    if result.returncode:
+        sys.exit(result.stderr.strip())
+    ids = json.loads(result.stdout)["ids"]
+    if len(ids) < windows * length:
+        sys.exit(f"the text has {len(ids)} tokens, {windows} windows of {length} need {windows * length}; give a longer --text")
+    path = os.path.join(folder, f"{windows}x{length}.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([ids[w * length:(w + 1) * length] for w in range(windows)], file)
+    return path
+
+
+def ours(options, ids, folder):
+    command = [options.program, "capture", "--model", options.gguf, "--ids", ids, "--points", "blocks.*.resid_post",
+               "--sinks", "--out", os.path.join(folder, "capture"), "--threads", str(options.threads), "--json", "--quiet"]
+    runs = []
+    for _ in range(options.repeat):
+        result = call(command)
+        found = last_json(result.stdout)
+        if result.returncode or not found:
+            sys.exit(result.stderr.strip() or "spikescope capture printed no result")
+        runs.append(found)
+    best = max(runs, key=lambda run: run["tokens_per_second"])
+    return dict(peer="spikescope", tokens=best["tokens"], seconds=round(best["seconds"], 3),
+                tokens_per_s=round(best["tokens_per_second"], 1),
+                peak_rss_mib=max(run["peak_rss_mib"] for run in runs), command=shlex.join(command))
+
+
+def peer(options, name, ids):
+    command = [sys.executable, os.path.join(ROOT, "benchmarks", "peers.py"), "--peer", name, "--gguf", options.gguf,
+               "--ids", ids, "--repeat", str(options.repeat), "--threads", str(options.threads),
+               "--memory-gib", str(options.memory_gib)]
+    result = call(command)
+    found = last_json(result.stdout)
+    if found is None:
+        lines = result.stderr.strip().splitlines()
+        found = dict(peer=name, error=lines[-1] if lines else f"exit code {result.returncode}")
+    return dict(found, command=shlex.join(command))
+
+
+def cpu():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def size_table(size, rows):
+    speed = next(row["tokens_per_s"] for row in rows if row["peer"] == "spikescope")
+    lines = [f"{size} tokens:", "", "| tool | tokens/s | peak RSS (MiB) | Spikescope is faster by |", "|---|---|---|---|"]
+    for row in rows:
+        name = row["peer"] + (" (no attention weights)" if row["peer"] in NO_ATTENTION else "")
+        if "tokens_per_s" in row:
+            lines.append(f"| {name} | {row['tokens_per_s']:,.0f} | {row['peak_rss_mib']:,} | {speed / row['tokens_per_s']:.2f}x |")
+        else:
+            lines.append(f"| {name} | {row.get('error', 'out of memory')} | | |")
+    return lines
+
+
+def markdown(report):
+    lines = ["# Capture of all resid_post and all sink statistics, float32", "",
+             f"{report['cpu']}, {report['threads']} threads, {report['date']}, best of {report['repeat']}; {report['versions']}",
+             ""]
+    for size, rows in report["sizes"].items():
+        lines += size_table(size, rows) + [""]
+    return "\n".join(lines + [f"Command: `{report['command']}`", ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="benchmarks/run.sh", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default=os.path.join(ROOT, "build", "spikescope"))
+    parser.add_argument("--gguf", help="the checkpoint (default: smollm2-135m, fetched when missing)")
+    parser.add_argument("--text", help="text to cut the windows from (default: " + ", ".join(TEXTS) + ")")
+    parser.add_argument("--size", action="append", metavar="WINDOWSxLENGTH", help="repeatable (default: 4x512 and 2x2048)")
+    parser.add_argument("--peer", action="append", choices=PEERS, help="repeatable (default: all)")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--memory-gib", type=float, default=18, help="address space that a peer may take")
+    parser.add_argument("--out", default=os.path.join(ROOT, "build-bench"))
+    options = parser.parse_args()
+    if not options.gguf:
+        fetched = call([options.program, "models", "fetch", "smollm2-135m", "--quiet"])
+        if fetched.returncode:
+            sys.exit(fetched.stderr.strip())
+        options.gguf = fetched.stdout.strip()
+
+    report = dict(cpu=cpu(), threads=options.threads, date=datetime.date.today().isoformat(), repeat=options.repeat,
+                  command=shlex.join(["benchmarks/run.sh", *sys.argv[1:]]), sizes={}, versions="")
+    versions = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in options.size or ["4x512", "2x2048"]:
+            windows, length = (int(part) for part in size.split("x"))
+            ids = write_ids(options, folder, windows, length)
+            rows = []
+            for name in ["spikescope", *(options.peer or PEERS)]:
+                print(f"== {size} {name}", file=sys.stderr, flush=True)
+                rows.append(ours(options, ids, folder) if name == "spikescope" else peer(options, name, ids))
+                versions.update(rows[-1].get("versions", {}))
+            report["sizes"][size.replace("x", " x ")] = rows
+    report["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    os.makedirs(options.out, exist_ok=True)
+    with open(os.path.join(options.out, "table.json"), "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2)
+    with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
+        file.write(markdown(report))
+    print(markdown(report))
+
+
+if __name__ == "__main__":
+    main()

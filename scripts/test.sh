@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds and runs every test. The last line is "N passed, N failed, N skipped".
+# Usage: scripts/test.sh [--all] [--torch DIR]
+#   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan)
+#   --torch DIR  also builds and runs them against the LibTorch in DIR (build-torch)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$root"
+
+sanitize=false torch=
+while (($#)); do
+  case $1 in
+    --all) sanitize=true ;;
+    --torch) torch=${2:?--torch needs a folder}; shift ;;
+    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    *) printf 'test.sh: unknown option %s; see test.sh --help\n' "$1" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+passed=0 failed=0 skipped=0
+
+# lines PATTERN FILE: how many match. ctest's JUnit file has a test case a line, and escapes what the tests print.
+lines() { grep -cE "$1" "$2" || true; }
+
+# run_tests FOLDER: adds its counts to the totals. What is neither passed nor skipped on its own account has failed, a test
+# whose program is missing included.
+run_tests() {
+  local results=$root/$1/tests.xml good omitted all
+  rm -f "$results"
+  say "testing in $1"
+  ctest --test-dir "$1" -j2 --output-on-failure --output-junit "$results" < /dev/null || true
+  [[ -s $results ]] || die "ctest left no results in $results"
+  all=$(lines '^\s<testcase ' "$results")
+  good=$(lines '^\s<testcase .* status="run">' "$results")
+  omitted=$(($(lines '^\s+<skipped message="SKIP_' "$results") + $(lines '^\s<testcase .* status="disabled">' "$results")))
+  passed=$((passed + good)) failed=$((failed + all - good - omitted)) skipped=$((skipped + omitted))
+}
+
+install_packages build run fetch test
+warn_about_blas
+build build -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON
+fetch_plotly || say "without plotly.js the report's tests are skipped"
+build/spikescope models fetch smollm2-135m || say "without SmolLM2 the tests on the real model are skipped"
+run_tests build
+if $sanitize; then
+  build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=ON
+  run_tests build-asan
+fi
+if [[ -n $torch ]]; then
+  build build-torch -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_TORCH_PREFIX="$(realpath "$torch")"
+  run_tests build-torch
+fi
+
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+((failed == 0 && passed > 0))

@@ -1,0 +1,35 @@
+#include "catalogue/interrupt.h"
+
+#include "base/fail.h"
+
+namespace spikescope {
+
+namespace {
+
+volatile std::sig_atomic_t caught_signal = 0;
+
+void remember(int signal) { caught_signal = signal; }
+
+}  // namespace
+
+InterruptGuard::InterruptGuard() {
+  caught_signal = 0;
+  for (int i = 0; i < 3; ++i) {
+    sigaction(kSignals[i], nullptr, &old_[i]);
+    if (old_[i].sa_handler == SIG_IGN) continue;
+    struct sigaction action = {};
+    action.sa_handler = remember;
+    sigaction(kSignals[i], &action, nullptr);
+  }
+}
+
+InterruptGuard::~InterruptGuard() {
+  for (int i = 0; i < 3; ++i) sigaction(kSignals[i], &old_[i], nullptr);
+  if (caught_signal) std::raise(caught_signal);
+}
+
+void InterruptGuard::check() const {
+  if (caught_signal) fail("interrupted; nothing was kept, run the command again");
+}
+
+}  // namespace spikescope

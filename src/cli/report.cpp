@@ -1,0 +1,145 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <ctime>
+#include <fstream>
+#include <thread>
+
+#include "analyses/run.h"
+#include "base/fail.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "catalogue/catalogue.h"
+#include "cli/command.h"
+#include "report/report.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+
+extern const std::string_view embedded_notices;  // THIRD_PARTY_NOTICES.md
+
+namespace {
+
+std::string processor() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+  return "unknown processor";
+}
+
+std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump) {
+  const DumpInfo& info = dump.info();
+  const DumpTokens& tokens = dump.tokens();
+  const auto size = [&](const char* key) { return json_get_or<int64_t>(info.config, key, 0, "config of the dump"); };
+  return {
+      {"Model", info.model_name},
+      {"File", fs::path(info.model).filename().string()},
+      {"SHA-256", info.model_sha256},
+      {"Architecture", fmt::format("{}, {} layers, width {}, {} heads on {} KV heads, {:.0f} million parameters", info.family, size("n_layers"),
+                                   size("d_model"), size("n_heads"), size("n_kv_heads"), static_cast<double>(size("parameters")) / 1e6)},
+      {"Data", fmt::format("{} tokens in {} prompt{}", format_count(tokens.size()), tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s")},
+      {"BOS", info.bos},
+      {"Precision", fmt::format("{} pass, {} dump, statistics in float64", info.dtype, info.storage)},
+      {"Machine", fmt::format("{}, {} cores", processor(), std::thread::hardware_concurrency())},
+      {"Date", fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)))},
+      {"Command", info.command},
+      {"Version", "spikescope " + info.version},
+  };
+}
+
+const AnalysisResult* find_result(const std::vector<AnalysisResult>& results, std::string_view name) {
+  for (const AnalysisResult& result : results)
+    if (result.analysis->name == name && result.results.value("applicable", false)) return &result;
+  return nullptr;
+}
+
+std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
+  std::vector<Finding> findings;
+  if (const AnalysisResult* spikes = find_result(results, "spikes")) {
+    const Json* largest = nullptr;
+    for (const Json& layer : spikes->results.at("layers"))
+      if (!largest || layer.at("max").get<double>() > largest->at("max").get<double>()) largest = &layer;
+    if (largest) {
+      const Json& top = largest->at("top").at(0);
+      const double max = largest->at("max").get<double>(), median = largest->at("median").get<double>();
+      findings.push_back({"Largest activation", format_count(std::lround(max)),
+                          fmt::format("state r{}, token {}, dimension {}", largest->at("layer").get<int>(), top.at("token").get<int>(), top.at("dim").get<int>())});
+      if (median > 0) findings.push_back({"Against the median", format_count(std::lround(max / median)) + " x", fmt::format("median |h| of that state {:.3g}", median)});
+    }
+    std::string ranges;
+    for (const Json& plateau : spikes->results.at("plateaus"))
+      ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(), plateau.at("last").get<int>());
+    findings.push_back({"Plateaus", std::to_string(spikes->results.at("plateaus").size()), ranges.empty() ? "no spike found" : ranges});
+  }
+  if (const AnalysisResult* sinks = find_result(results, "sinks"))
+    findings.push_back({"Sink rate", fmt::format("{:.0f} %", 100.0 * sinks->results.at("sink_rate").get<double>()),
+                        fmt::format("heads that give token 0 more than 0.3; mean attention {:.2f}", sinks->results.at("mean_alpha").get<double>())});
+  return findings;
+}
+
+std::string summary_of(const DumpReader& dump, const std::vector<Finding>& findings) {
+  std::string text = fmt::format("{} tokens in {} prompts went through the {} blocks of {}.", format_count(dump.tokens().size()),
+                                 dump.tokens().n_prompts(), dump.n_layers(), dump.info().model_name);
+  for (const Finding& finding : findings) text += fmt::format(" {}: {} ({}).", finding.label, finding.value, finding.note);
+  return text;
+}
+
+/// plotly.js as scripts/setup.sh leaves it; empty when it is not there.
+fs::path plotly_file() {
+  const fs::path path = cache_folder() / "plotly.min.js";
+  return fs::exists(path) ? path : fs::path();
+}
+
+fs::path write_page(const fs::path& out, bool interactive, const Session& session) {
+  const DumpReader dump(out);
+  std::vector<AnalysisResult> results = load_results(out);
+  if (results.empty()) fail("{}: there are no results to report; run: spikescope analyze {}", (out / "results").string(), out.string());
+  const fs::path plotly = plotly_file();
+  if (interactive && plotly.empty())
+    note(session, fmt::format("note: {} is missing, so the page has pictures instead of interactive figures; scripts/setup.sh fetches it",
+                              (cache_folder() / "plotly.min.js").string()));
+  ReportPage page;
+  page.interactive = interactive && !plotly.empty();
+  page.title = dump.info().model_name;
+  page.facts = facts_of(dump);
+  page.findings = findings_of(results);
+  for (AnalysisResult& result : results) {
+    page.sections.push_back({std::string(result.analysis->name), std::string(result.analysis->title), std::move(result.section)});
+  }
+  page.summary = summary_of(dump, page.findings);
+  page.notices = {{"Third-party notices", std::string(embedded_notices)}};
+  Progress progress("report", session.quiet);
+  progress.update(0.1, "drawing figures");
+  write_report(page, out / "report", plotly);
+  return out / "report" / "index.html";
+}
+
+}  // namespace
+
+fs::path write_report_for(const fs::path& out, const Session& session) { return write_page(out, true, session); }
+
+void add_report(CLI::App& app, Session& session) {
+  struct Options {
+    fs::path out;
+    bool still = false;
+  };
+  CLI::App* command = app.add_subcommand("report", "Write the report of a run's results");
+  command->footer(R"(Examples:
+  spikescope report runs/smol            OUT/report/index.html and OUT/report/figures
+  spikescope report runs/smol --still    the same without JavaScript: pictures only)");
+  auto options = std::make_shared<Options>();
+  command->add_option("out", options->out, "Folder of a run")->required();
+  command->add_flag("--still", options->still, "Pictures instead of interactive figures");
+  command->callback([options, &session] {
+    session.action = [options, &session] {
+      const fs::path page = write_page(options->out, !options->still, session);
+      if (session.json) fmt::print("{}\n", json_text({{"report", page.string()}}));
+      else fmt::print("report: {}\n", page.string());
+      return 0;
+    };
+  });
+}
+
+}  // namespace spikescope

@@ -1,0 +1,374 @@
+#include "figure/plotly.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "figure/color_scale.h"
+#include "figure/palette.h"
+#include "figure/text.h"
+#include "figure/thin.h"
+#include "figure/ticks.h"
+
+namespace spikescope {
+namespace {
+
+constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
+constexpr size_t kSurfacePoints = 12000;  // of all rows; more makes the page heavy and shows nothing new
+constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
+
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+/// One line for plotly.js.
+std::string label(std::string_view text, size_t most = 120) { return escape(visible_text(text, most)); }
+
+/// Lines of a hover text.
+std::string hover_text(std::string_view text) {
+  std::string out;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    if (begin > 0) out += "<br>";
+    out += label(text.substr(begin, end - begin), kLongestHover);
+    begin = end + 1;
+  }
+  return out;
+}
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json numbers(const std::vector<double>& values, bool log = false) {
+  Json out = Json::array();
+  for (const double value : values) out.push_back(drawable(value, log) ? Json(value) : Json(nullptr));
+  return out;
+}
+
+Json hover_texts(const std::vector<std::string>& texts) {
+  Json out = Json::array();
+  for (const std::string& text : texts) out.push_back(hover_text(text));
+  return out;
+}
+
+Json color_steps(std::span<const std::string_view> palette) {
+  Json out = Json::array();
+  for (size_t i = 0; i < palette.size(); ++i) {
+    out.push_back({static_cast<double>(i) / static_cast<double>(palette.size() - 1), std::string(palette[i])});
+  }
+  return out;
+}
+
+/// Ticks given one by one, at `place(at)`.
+void set_ticks(Json& out, const std::vector<Tick>& ticks, auto place) {
+  out["tickmode"] = "array";
+  out["tickvals"] = Json::array();
+  out["ticktext"] = Json::array();
+  for (const Tick& tick : ticks) {
+    out["tickvals"].push_back(place(tick.at));
+    out["ticktext"].push_back(escape(tick.label));
+  }
+}
+
+Json axis_json(const Axis& axis) {
+  Json out{{"automargin", true}, {"zeroline", false}};
+  if (!axis.label.empty()) out["title"] = {{"text", label(axis.label)}};
+  if (!axis.categories.empty()) {
+    set_ticks(out, axis_ticks(axis, axis_range(axis, {}), 64), [](double at) { return at; });
+    out["range"] = {-0.5, static_cast<double>(axis.categories.size()) - 0.5};
+    return out;
+  }
+  if (axis.log) {
+    out["type"] = "log";
+    out["exponentformat"] = "power";
+    out["dtick"] = 1;
+  } else {
+    out["separatethousands"] = true;
+    out["exponentformat"] = "none";
+  }
+  const bool has_min = axis.min && drawable(*axis.min, axis.log), has_max = axis.max && drawable(*axis.max, axis.log);
+  const auto end = [&](bool given, const std::optional<double>& value) {
+    return given ? Json(axis.log ? std::log10(*value) : *value) : Json(nullptr);
+  };
+  if (has_min || has_max) out["range"] = Json::array({end(has_min, axis.min), end(has_max, axis.max)});
+  return out;
+}
+
+/// Bands as rectangles behind the data with their labels above the plot; over cells the label alone with a bracket.
+void add_bands(Json& layout, const std::vector<Band>& bands, bool shade) {
+  if (bands.empty()) return;
+  layout["shapes"] = Json::array();
+  layout["annotations"] = Json::array();
+  for (const Band& band : bands) {
+    if (!std::isfinite(band.from) || !std::isfinite(band.to)) continue;
+    Json shape{{"type", "rect"},
+               {"xref", "x"},
+               {"yref", "paper"},
+               {"x0", band.from},
+               {"x1", band.to},
+               {"y0", shade ? 0.0 : 1.012},
+               {"y1", shade ? 1.0 : 1.022},
+               {"layer", "below"},
+               {"line", {{"width", 0}}},
+               {"fillcolor", shade ? std::string(kBandColor) : "rgba(128,128,128,0.8)"}};
+    layout["shapes"].push_back(shape);
+    layout["annotations"].push_back({{"text", label(band.label, 40)},
+                                     {"x", (band.from + band.to) / 2},
+                                     {"xref", "x"},
+                                     {"y", 1.0},
+                                     {"yref", "paper"},
+                                     {"yanchor", "bottom"},
+                                     {"yshift", shade ? 0 : 5},
+                                     {"showarrow", false},
+                                     {"font", {{"size", 12}}}});
+  }
+}
+
+Json base_layout(int height) { return {{"height", height}, {"hovermode", "closest"}}; }
+
+struct PlotlyMaker {
+  const Figure& figure;
+
+  Json operator()(const Lines& lines) const {
+    Json layout = base_layout(380), data = Json::array();
+    layout["xaxis"] = axis_json(figure.x);
+    layout["yaxis"] = axis_json(figure.y);
+    bool right = false, listed = false;
+    for (size_t i = 0; i < lines.series.size(); ++i) {
+      const Series& series = lines.series[i];
+      data.push_back(series_json(lines, i));
+      right |= series.right_axis;
+      listed |= !series.name.empty();
+    }
+    if (right) {
+      layout["yaxis2"] = axis_json(lines.right);
+      layout["yaxis2"]["overlaying"] = "y";
+      layout["yaxis2"]["side"] = "right";
+      layout["yaxis2"]["showgrid"] = false;
+      layout["yaxis2"]["tickmode"] = "auto";  // round numbers of its own rather than the left axis's lines
+    }
+    layout["showlegend"] = listed;
+    layout["legend"] = {{"orientation", "h"}, {"x", 0}, {"y", 1.0}, {"yref", "container"}, {"yanchor", "top"}};
+    layout["bargap"] = 0.24;
+    add_bands(layout, figure.bands, true);
+    return {{"data", data}, {"layout", layout}};
+  }
+
+  Json series_json(const Lines& lines, size_t index) const {
+    const Series& series = lines.series[index];
+    const std::string color(series_color(index));
+    const Axis& y_axis = series.right_axis ? lines.right : figure.y;
+    const bool bars = series.mark == Series::Mark::bars;
+    Json trace{{"type", bars ? "bar" : "scatter"},
+               {"x", numbers(series.x, figure.x.log)},
+               {"y", numbers(series.y, y_axis.log)}};
+    trace["name"] = label(series.name, 60);
+    trace["showlegend"] = !series.name.empty();
+    if (bars) {
+      trace["marker"] = {{"color", color}};
+    } else {
+      static constexpr const char* modes[] = {"lines", "markers", "lines+markers"};
+      trace["mode"] = modes[static_cast<int>(series.mark)];
+      trace["connectgaps"] = false;
+      trace["line"] = {{"color", color}, {"width", 2}, {"dash", series.dashed ? "dash" : "solid"}};
+      trace["marker"] = {{"color", color}, {"size", 6}};
+    }
+    if (series.right_axis) trace["yaxis"] = "y2";
+    if (!series.hover.empty()) {
+      trace["hoverinfo"] = "text";
+      trace["hovertext"] = hover_texts(series.hover);
+    }
+    return trace;
+  }
+
+  Json operator()(const HeatMap& map) const {
+    const int rows = static_cast<int>(std::min<size_t>(map.y.size(), 1000));
+    Json layout = base_layout(std::clamp(120 + 26 * rows, 260, 620));
+    layout["xaxis"] = cell_axis(figure.x, map.x);
+    layout["yaxis"] = cell_axis(figure.y, map.y);
+    const Range colors = color_range(map.z, map.z_log, map.z_min, map.z_max);
+    const auto scaled = [&](double value) { return map.z_log ? std::log10(value) : value; };
+    Json z = Json::array();
+    for (size_t row = 0; row < map.y.size(); ++row) {
+      Json line = Json::array();
+      for (size_t column = 0; column < map.x.size(); ++column) {
+        const double value = map.z[row * map.x.size() + column];
+        line.push_back(drawable(value, map.z_log) ? Json(scaled(value)) : Json(nullptr));
+      }
+      z.push_back(std::move(line));
+    }
+    Json bar{{"thickness", 12}, {"outlinewidth", 0}, {"len", 1}, {"ypad", 0}, {"xpad", 8}};
+    bar["title"] = {{"text", label(map.z_label, 60)}, {"side", "right"}};
+    if (map.z_log) {
+      Axis axis;
+      axis.log = true;
+      set_ticks(bar, axis_ticks(axis, colors, 5), [](double at) { return std::log10(at); });
+    }
+    Json trace{{"type", "heatmap"},
+               {"x", numbers(map.x)},
+               {"y", numbers(map.y)},
+               {"z", z},
+               {"zmin", scaled(colors.low)},
+               {"zmax", scaled(colors.high)},
+               {"colorscale", color_steps(viridis())},
+               {"colorbar", bar},
+               {"hoverongaps", false}};
+    if (map.z.size() <= 3000) {
+      trace["xgap"] = 1;
+      trace["ygap"] = 1;
+    }
+    if (map.hover.empty()) {
+      trace["hoverinfo"] = "x+y+z";
+    } else {
+      trace["hoverinfo"] = "text";
+      trace["hovertext"] = Json::array();
+      for (size_t row = 0; row < map.y.size(); ++row) {
+        const auto begin = map.hover.begin() + static_cast<std::ptrdiff_t>(row * map.x.size());
+        trace["hovertext"].push_back(hover_texts({begin, begin + static_cast<std::ptrdiff_t>(map.x.size())}));
+      }
+    }
+    add_bands(layout, figure.bands, false);
+    return {{"data", Json::array({trace})}, {"layout", layout}};
+  }
+
+  /// An axis along cells: no grid between them, whole numbers where they are counted.
+  Json cell_axis(const Axis& axis, const std::vector<double>& at) const {
+    Axis linear = axis;
+    linear.log = false;
+    Json out = axis_json(linear);
+    out["showgrid"] = false;
+    if (axis.categories.empty() && all_whole(at) && at.size() <= 12) out["dtick"] = 1;
+    return out;
+  }
+
+  Json operator()(const Surface& surface) const {
+    const size_t columns = surface.x.size(), rows = surface.y.size();
+    const auto kept = thin_rows(surface, std::max<size_t>(64, kSurfacePoints / std::max<size_t>(rows, 1)));
+    Json ridges{{"type", "scatter3d"},
+                {"mode", "lines"},
+                {"showlegend", false},
+                {"connectgaps", false},
+                {"line", {{"color", std::string(kRidgeColor)}, {"width", 2}}}};
+    ridges["hoverinfo"] = "text";
+    const Points points{figure, surface};
+    points.begin(ridges);
+    for (const auto& row : kept) {
+      for (const size_t cell : row) points.add(ridges, cell);
+      points.gap(ridges);  // one trace of many lines: fast to draw
+    }
+    Json needles{{"type", "scatter3d"},
+                 {"mode", "lines+markers+text"},
+                 {"showlegend", false},
+                 {"connectgaps", false},
+                 {"line", {{"color", std::string(kSpikeColor)}, {"width", 5}}},
+                 {"marker", {{"color", std::string(kSpikeColor)}, {"size", Json::array()}, {"line", {{"width", 0}}}}}};
+    needles["hoverinfo"] = "text";
+    needles["text"] = Json::array();
+    needles["textposition"] = "top center";
+    needles["textfont"] = {{"color", std::string(kSpikeColor)}, {"size", 12}};
+    points.begin(needles);
+    const double floor = surface.z_axis.log ? axis_range(surface.z_axis, surface.z).low : 0;
+    for (const size_t cell : peak_cells(surface, kMostPeaks)) {  // tip, foot, gap; the largest with its value
+      const bool largest = needles["text"].empty();
+      points.add(needles, cell);
+      points.add(needles, cell);
+      needles["z"].back() = floor;
+      points.gap(needles);
+      needles["text"].push_back(largest ? value_label(surface.z[cell]) : "");
+      needles["text"].push_back("");
+      needles["text"].push_back("");
+      for (const int size : {4, 0, 0}) needles["marker"]["size"].push_back(size);
+    }
+    Json layout = base_layout(500);
+    layout["scene"] = {
+        {"xaxis", scene_axis(figure.x)}, {"yaxis", scene_axis(figure.y)}, {"zaxis", scene_axis(surface.z_axis)}};
+    if (columns > 0) layout["scene"]["xaxis"]["range"] = {surface.x.front(), surface.x.back()};
+    if (rows > 0) layout["scene"]["yaxis"]["range"] = {surface.y.front() - 0.5, surface.y.back() + 0.5};
+    layout["scene"]["aspectmode"] = "manual";
+    layout["scene"]["aspectratio"] = {{"x", 1.6}, {"y", 1.1}, {"z", 0.75}};
+    layout["scene"]["camera"] = {{"eye", {{"x", -0.5}, {"y", -1.7}, {"z", 0.7}}},
+                                 {"center", {{"x", 0}, {"y", 0}, {"z", -0.1}}},
+                                 {"projection", {{"type", "orthographic"}}}};
+    return {{"data", Json::array({ridges, needles})}, {"layout", layout}};
+  }
+
+  /// Cells of a surface as points of a trace.
+  struct Points {
+    const Figure& figure;
+    const Surface& surface;
+
+    void begin(Json& trace) const {
+      for (const char* key : {"x", "y", "z", "hovertext"}) trace[key] = Json::array();
+    }
+    void add(Json& trace, size_t cell) const {
+      const size_t columns = surface.x.size();
+      const double x = surface.x[cell % columns], y = surface.y[cell / columns], z = surface.z[cell];
+      trace["x"].push_back(number(x));
+      trace["y"].push_back(number(y));
+      trace["z"].push_back(drawable(z, surface.z_axis.log) ? Json(z) : Json(nullptr));
+      trace["hovertext"].push_back(surface.hover.empty() ? plain_hover(x, y, z) : hover_text(surface.hover[cell]));
+    }
+    void gap(Json& trace) const {
+      for (const char* key : {"x", "y", "z"}) trace[key].push_back(nullptr);
+      trace["hovertext"].push_back("");
+    }
+    std::string plain_hover(double x, double y, double z) const {
+      return part(figure.x, x) + "<br>" + part(figure.y, y) + "<br>" + part(surface.z_axis, z);
+    }
+    static std::string part(const Axis& axis, double value) {
+      const bool named = value >= 0 && value < static_cast<double>(axis.categories.size());
+      const std::string shown =
+          named ? label(axis.categories[static_cast<size_t>(value)], kLongestName) : value_label(value);
+      return label(axis.label, 40) + " " + shown;
+    }
+  };
+
+  Json scene_axis(const Axis& axis) const {
+    Json out = axis_json(axis);
+    out.erase("automargin");
+    if (axis.categories.empty() && !axis.log) out["nticks"] = 6;
+    if (!axis.categories.empty())
+      set_ticks(out, axis_ticks(axis, axis_range(axis, {}), 16), [](double at) { return at; });
+    return out;
+  }
+
+  Json operator()(const TokenStrip& strip) const {
+    Figure bars;
+    bars.x.categories = strip.tokens;
+    bars.y.label = strip.value_label;
+    bars.y.log = strip.log;
+    Series series;
+    for (size_t i = 0; i < strip.tokens.size(); ++i) series.x.push_back(static_cast<double>(i));
+    series.y = strip.values;
+    series.mark = Series::Mark::bars;
+    series.hover = strip.hover;
+    return PlotlyMaker{bars}(Lines{{series}, {}});
+  }
+};
+
+}  // namespace
+
+Json to_plotly(const Figure& figure) {
+  check_figure(figure);
+  return std::visit(PlotlyMaker{figure}, figure.content);
+}
+
+bool needs_webgl(const Figure& figure) { return std::holds_alternative<Surface>(figure.content); }
+
+}  // namespace spikescope

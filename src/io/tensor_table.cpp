@@ -1,0 +1,138 @@
+#include "io/tensor_table.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/fail.h"
+#include "io/mapped_file.h"
+#include "io/printable.h"
+
+namespace spikescope {
+namespace {
+
+// One chunk is some ten microseconds of work; below the second figure (under 0.1 ms in all) threads gain next to
+// nothing.
+constexpr int64_t kChunkValues = int64_t{1} << 15;
+constexpr int64_t kParallelValues = int64_t{1} << 18;
+
+// Names longer than this and tables larger than that are not searched for a similar name: only a damaged or hostile
+// file has them, and the search takes time of their product.
+constexpr size_t kLongestCompared = 200;
+constexpr size_t kMostCompared = 100'000;
+
+// Levenshtein distance.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+int64_t rows_of(const TensorInfo& tensor) { return tensor.shape.empty() ? 1 : tensor.shape[0]; }
+
+[[noreturn]] void fail_unreadable(const TensorInfo& tensor) {
+  fail("{}: tensor \"{}\" has the type {}, which cannot be read as floats; use a checkpoint whose types are among {}",
+       tensor.file, printable(tensor.name), tensor.format->name, readable_formats());
+}
+
+}  // namespace
+
+int64_t TensorInfo::values() const {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+int64_t TensorInfo::row_size() const {
+  return shape.empty() ? 1 : std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+void TensorTable::add(TensorInfo tensor) {
+  const auto [place, added] = index_.emplace(tensor.name, tensors_.size());
+  if (!added) {
+    fail("{}: tensor \"{}\" occurs twice (first in {}); the checkpoint is damaged, fetch or convert it again",
+         tensor.file, printable(tensor.name), tensors_[place->second].file);
+  }
+  tensors_.push_back(std::move(tensor));
+}
+
+void TensorTable::keep(std::shared_ptr<const MappedFile> file) { files_.push_back(std::move(file)); }
+
+const TensorInfo* TensorTable::find(std::string_view name) const {
+  const auto found = index_.find(std::string(name));
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+const TensorInfo& TensorTable::require(std::string_view name) const {
+  if (const TensorInfo* tensor = find(name)) return *tensor;
+  const std::string file = !tensors_.empty() ? tensors_[0].file
+                           : !files_.empty() ? files_[0]->path().string()
+                                             : "checkpoint";
+  if (tensors_.empty()) fail("{}: there is no tensor \"{}\": the file holds no tensors at all", file, printable(name));
+
+  const TensorInfo* nearest = &tensors_[0];
+  size_t least = std::string::npos;
+  for (size_t i = 0; i < std::min(tensors_.size(), kMostCompared) && name.size() <= kLongestCompared; ++i) {
+    if (tensors_[i].name.size() > kLongestCompared) continue;
+    const size_t distance = edit_distance(name, tensors_[i].name);
+    if (distance < least) {
+      least = distance;
+      nearest = &tensors_[i];
+    }
+  }
+  fail(
+      "{}: there is no tensor \"{}\" among its {} tensors; the nearest name is \"{}\". The checkpoint is incomplete or "
+      "of "
+      "another model family",
+      nearest->file, printable(name), tensors_.size(), printable(nearest->name));
+}
+
+void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {
+  const int64_t rows = rows_of(tensor);
+  if (first < 0 || count < 0 || first > rows || count > rows - first) {
+    fail("{}: tensor \"{}\" has {} rows, [{}, {} + {}) were asked for", tensor.file, printable(tensor.name), rows,
+         first, first, count);
+  }
+  const ValueFormat& format = *tensor.format;
+  if (!format.dequantize) fail_unreadable(tensor);
+  const int64_t row_size = tensor.row_size(), values = count * row_size;
+  if (first * row_size % format.block_values != 0 || values % format.block_values != 0) {
+    fail(
+        "{}: rows [{}, {} + {}) of tensor \"{}\", {} values each, are not whole {} blocks of {} values; read the whole "
+        "tensor",
+        tensor.file, first, first, count, printable(tensor.name), row_size, format.name, format.block_values);
+  }
+
+  const int64_t blocks = values / format.block_values;
+  const int64_t first_byte = first * row_size / format.block_values * format.block_bytes;
+  if (first_byte + blocks * format.block_bytes > static_cast<int64_t>(tensor.bytes.size())) {
+    fail("{}: tensor \"{}\" has {} bytes, its shape needs more; fetch or convert the checkpoint again", tensor.file,
+         printable(tensor.name), tensor.bytes.size());
+  }
+  const std::byte* data = tensor.bytes.data() + first_byte;
+  const int64_t chunk = std::max<int64_t>(1, kChunkValues / format.block_values);
+  const int64_t chunks = (blocks + chunk - 1) / chunk;
+  // Dynamic, so that a thread which the system holds up does not hold up half of the work.
+#pragma omp parallel for schedule(dynamic) if (values > kParallelValues && !omp_in_parallel())
+  for (int64_t c = 0; c < chunks; ++c) {
+    const int64_t begin = c * chunk, end = std::min(blocks, begin + chunk);
+    format.dequantize(data + begin * format.block_bytes, end - begin, out + begin * format.block_values);
+  }
+}
+
+std::vector<float> read_tensor(const TensorInfo& tensor) {
+  if (!tensor.format->dequantize) fail_unreadable(tensor);
+  std::vector<float> values(static_cast<size_t>(tensor.values()));
+  read_rows(tensor, 0, rows_of(tensor), values.data());
+  return values;
+}
+
+}  // namespace spikescope

@@ -1,0 +1,259 @@
+// Every command through the real program: exit codes, files, messages.
+
+#include "program.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <sstream>
+
+#include "capture/dump.h"
+#include "io/json.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::run_program;
+using testing::TemporaryFolder;
+
+/// A failure says why in one line that begins with the program's name, and nothing on standard output.
+void expect_failure(const testing::ProgramResult& result, int code, const std::string& message) {
+  EXPECT_EQ(result.exit_code, code) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(message));
+  const size_t start = result.err.rfind("spikescope: ");
+  ASSERT_NE(start, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find('\n', start), result.err.size() - 1) << "one line: " << result.err;
+  EXPECT_EQ(result.out, "");
+}
+
+class Program : public ::testing::Test {
+ protected:
+  void SetUp() override { testing::write_tiny_model(folder_ / "tiny"); }
+  std::string model() const { return (folder_ / "tiny").string(); }
+  std::string out(const std::string& name = "out") const { return (folder_ / name).string(); }
+  TemporaryFolder folder_;
+};
+
+TEST_F(Program, HelpTeaches) {
+  const auto result = run_program({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* command : {"run", "capture", "analyze", "report", "inspect", "tokenize", "models"}) {
+    EXPECT_THAT(result.out, HasSubstr(command));
+    const auto help = run_program({command, "--help"});
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_THAT(help.out, HasSubstr("Examples:")) << command;
+  }
+  EXPECT_THAT(run_program({"--version"}).out, HasSubstr("spikescope 0."));
+}
+
+TEST_F(Program, WrongUsageIsExitCodeTwo) {
+  EXPECT_EQ(run_program({}).exit_code, 2);
+  expect_failure(run_program({"frobnicate"}), 2, "there is no command 'frobnicate'");
+  expect_failure(run_program({"capure"}), 2, "did you mean 'capture'?");
+  expect_failure(run_program({"capture", "--model", model()}), 2, "--out");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--gzip", "12"}), 2, "--gzip");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.resid_pots"}), 2,
+                 "did you mean 'blocks.0.resid_post'");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.3.resid_post"}), 2,
+                 "the model has 3 layers");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.attn.q_normed"}), 2,
+                 "the llama family has no such hook point");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "nothing.*"}), 2,
+                 "matches no hook point");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--bos", "always"}), 2, "BOS");
+  EXPECT_FALSE(fs::exists(out()));
+}
+
+TEST_F(Program, CaptureWritesADumpThatReadsBack) {
+  const auto result = run_program({"capture", "--model", model(), "--out", out(), "--prompt", "ab c", "--prompt", "xyz.", "--points", "*",
+                                   "--sinks", "--writers", "--losses", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json json = parse_json(result.out, "standard output");
+  EXPECT_EQ(json.at("tokens"), 8);
+  EXPECT_EQ(json.at("prompts"), 2);
+  EXPECT_GT(json.at("tokens_per_second"), 0.0);
+  EXPECT_GT(json.at("peak_rss_mib"), 0);
+  EXPECT_TRUE(json.contains("mean_loss"));
+  const DumpReader dump(out());
+  EXPECT_EQ(dump.tokens().size(), 8);
+  EXPECT_EQ(dump.tokens().strings[2], "Ġ");
+  EXPECT_EQ(dump.n_layers(), 3);
+  EXPECT_TRUE(dump.has_sinks());
+  EXPECT_TRUE(dump.has_writers());
+  EXPECT_EQ(dump.info().family, "llama");
+  EXPECT_EQ(dump.info().bos, "none");
+  EXPECT_THAT(dump.info().command, AllOf(HasSubstr("spikescope capture"), HasSubstr("'ab c'")));
+  EXPECT_EQ(dump.info().model_sha256.size(), 64u);
+  // Writer rows explain the residual stream: r + attention + mlp = next r.
+  for (int block = 0; block < 3; ++block) {
+    const WriterRows writers = dump.writers(block);
+    ASSERT_GE(writers.tokens.size(), 2u);
+    const auto before = dump.residual(block, 0), after = dump.residual(block + 1, 0);
+    for (int64_t i = 0; i < 16; ++i) EXPECT_NEAR(before[i] + writers.attention[i] + writers.mlp[i], after[i], 1e-5);
+  }
+}
+
+TEST_F(Program, PromptSources) {
+  testing::write_text(folder_ / "lines.txt", "abc\r\n\nde\n");
+  testing::write_text(folder_ / "lines.jsonl", "{\"text\": \"abc\"}\n{\"text\": \"d\"}\n");
+  testing::write_text(folder_ / "ids.json", "[[1, 2, 3], [4]]");
+  testing::write_text(folder_ / "corpus.txt", std::string(100, 'q'));
+  const auto lengths = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"capture", "--model", model(), "--out", out()});
+    const auto result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    std::vector<int64_t> all;
+    const DumpReader dump(out());
+    for (int64_t p = 0; p < dump.tokens().n_prompts(); ++p) all.push_back(dump.tokens().length(p));
+    return all;
+  };
+  EXPECT_EQ(lengths({"--prompts", out("lines.txt")}), (std::vector<int64_t>{3, 2}));
+  EXPECT_EQ(lengths({"--prompts", out("lines.jsonl")}), (std::vector<int64_t>{3, 1}));
+  EXPECT_EQ(lengths({"--ids", out("ids.json")}), (std::vector<int64_t>{3, 1}));
+  EXPECT_EQ(lengths({"--text", out("corpus.txt"), "--windows", "3", "--length", "30"}), (std::vector<int64_t>{30, 30, 30}));
+  EXPECT_EQ(lengths({"--prompt", "ab", "--ids", out("ids.json")}), (std::vector<int64_t>{2, 3, 1}));
+}
+
+TEST_F(Program, BadPromptsAreNamed) {
+  const auto capture = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"capture", "--quiet", "--model", model(), "--out", out()});
+    return run_program(arguments);
+  };
+  testing::write_text(folder_ / "empty.txt", "\n\n");
+  testing::write_text(folder_ / "broken.jsonl", "{\"text\": \"ok\"}\n{\"text\": \n");
+  testing::write_text(folder_ / "field.jsonl", "{\"prompt\": \"ok\"}\n");
+  testing::write_text(folder_ / "latin1.txt", "caf\xe9\n");
+  testing::write_text(folder_ / "ids.json", "[[1, \"a\"]]");
+  testing::write_text(folder_ / "ids_empty.json", "[[]]");
+  testing::write_text(folder_ / "ids_large.json", "[[1, 64]]");
+  testing::write_text(folder_ / "short.txt", "abc");
+  expect_failure(capture({"--prompt", ""}), 1, "the prompt is empty");
+  expect_failure(capture({"--prompt", "a\xff"}), 1, "byte 1");
+  expect_failure(capture({"--prompts", out("missing.txt")}), 1, "missing.txt");
+  expect_failure(capture({"--prompts", out("empty.txt")}), 1, "no prompt in this file");
+  expect_failure(capture({"--prompts", out("broken.jsonl")}), 1, "broken.jsonl, line 2");
+  expect_failure(capture({"--prompts", out("field.jsonl")}), 1, "\"text\"");
+  expect_failure(capture({"--prompts", out("latin1.txt")}), 1, "latin1.txt, line 1");
+  expect_failure(capture({"--ids", out("ids.json")}), 1, "prompt 0 holds a string");
+  expect_failure(capture({"--ids", out("ids_empty.json")}), 1, "prompt 0 is not an array of token ids, or is empty");
+  expect_failure(capture({"--ids", out("ids_large.json")}), 1, "id 64 is outside the vocabulary of 64");
+  expect_failure(capture({"--text", out("short.txt"), "--windows", "2", "--length", "10"}), 1, "3 tokens make 0 windows");
+  expect_failure(capture({"--prompt", std::string(600, 'a')}), 1, "600 tokens, but the model's context is 512");
+  EXPECT_FALSE(fs::exists(out("out/dump")));
+}
+
+TEST_F(Program, BadModelsAreNamed) {
+  const auto inspect = [&](const std::string& path) { return run_program({"inspect", path}); };
+  expect_failure(inspect("org/name"), 1, "does not download from a hub");
+  expect_failure(inspect(out("missing.gguf")), 1, "no such file");
+  testing::write_text(folder_ / "bad.gguf", "NOPE");
+  expect_failure(inspect(out("bad.gguf")), 1, "bad.gguf");
+  testing::write_text(folder_ / "empty.gguf", "");
+  expect_failure(inspect(out("empty.gguf")), 1, "empty.gguf");
+  testing::write_text(folder_ / "tiny/config.json", "{\"model_type\": ");
+  expect_failure(inspect(model()), 1, "config.json");
+}
+
+TEST_F(Program, ModelNotFetchedSaysHowTo) {
+  expect_failure(run_program({"inspect", "smollm2-135m"}, "", "XDG_CACHE_HOME=" + folder_.path().string()), 1,
+                 "spikescope models fetch smollm2-135m");
+}
+
+TEST_F(Program, AFailingRunLeavesTheOldDumpAsItWas) {
+  ASSERT_EQ(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "abc"}).exit_code, 0);
+  const auto before = DumpReader(out()).residual(3, 0);
+  // The last block's weights are damaged: the failure comes after two layers were written.
+  auto tensors = testing::tiny_tensors();
+  for (auto& tensor : tensors)
+    if (tensor.name == "model.layers.2.mlp.down_proj.weight") tensor.values[7] = NAN;
+  testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
+  expect_failure(run_program({"capture", "--quiet", "--model", model(), "--out", out(), "--prompt", "abcd"}), 1, "holds nan at [0, 7]");
+  EXPECT_EQ(DumpReader(out()).residual(3, 0), before);
+}
+
+TEST_F(Program, AnUnwritableFolderIsRefusedBeforeComputing) {
+  testing::write_text(folder_ / "file", "in the way");
+  const auto result = run_program({"capture", "--quiet", "--model", model(), "--out", out("file/below"), "--prompt", "abc"});
+  expect_failure(result, 1, "file");
+}
+
+TEST_F(Program, InspectShowsTheCheckpoint) {
+  const auto result = run_program({"inspect", model(), "--tensors", "--points"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  for (const char* text : {"llama", "4 heads of 4, 2 KV heads", "model.layers.2.mlp.down_proj.weight", "blocks.l.attn.rot_q", "3, width 16"})
+    EXPECT_THAT(result.out, HasSubstr(text));
+  const Json json = parse_json(run_program({"inspect", "--json", model()}).out, "inspect");
+  EXPECT_EQ(json.at("architecture").at("n_layers"), 3);
+  EXPECT_EQ(json.at("formats").at("F32").at("tensors"), 30);
+}
+
+TEST_F(Program, TokenizeBothWays) {
+  auto result = run_program({"tokenize", "--model", model(), "ab c"});
+  EXPECT_EQ(result.out, "{\"ids\":[33,34,62,35],\"tokens\":[\"a\",\"b\",\"Ġ\",\"c\"]}\n") << result.err;
+  EXPECT_EQ(run_program({"tokenize", "--model", model()}, "ab c").out, result.out) << "standard input is the text, whole";
+  testing::write_text(folder_ / "texts.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\"}\n{\"text\": \"bc\"}\n");
+  result = run_program({"tokenize", "--model", model(), "--jsonl", out("texts.jsonl")});
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 3) << "a line out for each line in";
+  result = run_program({"tokenize", "--model", model(), "--decode"}, "{\"ids\": [33, 62, 34]}\n");
+  EXPECT_EQ(result.out, "{\"text\":\"a b\"}\n");
+  result = run_program({"tokenize", "--model", model(), "--decode"}, "{\"ids\": [99]}\n");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("line 1"), HasSubstr("99")));
+  fs::create_directory(folder_ / "only");
+  fs::copy(folder_ / "tiny/tokenizer.json", folder_ / "only/tokenizer.json");
+  EXPECT_EQ(run_program({"tokenize", "--model", out("only"), "a"}).out, "{\"ids\":[33],\"tokens\":[\"a\"]}\n");
+}
+
+TEST_F(Program, RunThenAnalyzeThenReport) {
+  const auto run = run_program({"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw", "--prompt", "hello.there"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("index.html"));
+  for (const char* file : {"dump/index.h5", "results/spikes.json", "results/spikes.h5", "results/sinks.json", "report/index.html"})
+    EXPECT_TRUE(fs::exists(out() + "/" + file)) << file;
+  const Json before = read_json_file(out() + "/results/spikes.json");
+  EXPECT_EQ(before.at("analysis"), "spikes");
+  EXPECT_EQ(before.at("windows"), 2);
+  EXPECT_EQ(before.at("layers").size(), 4u);
+  fs::remove(out() + "/results/spikes.json");
+  EXPECT_EQ(run_program({"analyze", out(), "--only", "spikes"}).exit_code, 0);
+  Json after = read_json_file(out() + "/results/spikes.json");
+  EXPECT_EQ(after.at("layers"), before.at("layers"));
+  EXPECT_EQ(run_program({"report", out()}).exit_code, 0);
+  expect_failure(run_program({"analyze", out(), "--only", "spike"}), 2, "did you mean 'spikes'");
+  expect_failure(run_program({"analyze", out("nowhere")}), 1, "nowhere");
+  expect_failure(run_program({"report", out("nowhere")}), 1, "nowhere");
+}
+
+TEST_F(Program, AnalyzeRefusesAnotherCheckpoint) {
+  ASSERT_EQ(run_program({"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw"}).exit_code, 0);
+  auto tensors = testing::tiny_tensors();
+  tensors[0].values[0] += 1.0f;
+  testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
+  expect_failure(run_program({"analyze", "--quiet", out()}), 1, "not the checkpoint of the dump");
+  fs::remove_all(folder_ / "tiny");
+  const auto without = run_program({"analyze", out()});
+  EXPECT_EQ(without.exit_code, 0) << without.err;
+  EXPECT_THAT(without.err, HasSubstr("is gone"));
+}
+
+TEST_F(Program, SameInputSameThreadsSameBytes) {
+  const auto dump = [&](const std::string& name) {
+    EXPECT_EQ(run_program({"capture", "--threads", "2", "--model", model(), "--out", out(name), "--prompt", "abcdefgh ijkl", "--sinks", "--points", "*"}).exit_code, 0);
+    std::stringstream all;
+    const DumpReader reader(out(name));
+    for (int layer = 0; layer < 3; ++layer) {
+      for (const float value : reader.read({Point::resid_post, layer}, 0, 13)) all << std::hexfloat << value << ' ';
+      for (const float value : reader.sinks(layer).column_sums) all << std::hexfloat << value << ' ';
+    }
+    return all.str();
+  };
+  EXPECT_EQ(dump("a"), dump("b"));
+}
+
+}  // namespace
+}  // namespace spikescope
