@@ -11,7 +11,6 @@ int main(int argc, char** argv) try {
   if (argc != 3) return std::fprintf(stderr, "usage: capture MODEL OUT\n"), 2;
   const auto checkpoint = Checkpoint::open(argv[1]);
   const Tokenizer tokenizer = checkpoint->tokenizer();
-
   PromptRequest prompts;
   prompts.texts = {"Summer is warm. Winter is cold.\n"};
   CaptureRequest request;

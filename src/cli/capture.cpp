@@ -59,7 +59,6 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
 
 CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   set_threads(session.threads);
-  warn_of_slow_blas(session);
   const auto checkpoint = Checkpoint::open(resolve_model(options.model));
   PromptRequest& prompts = options.prompts;
   prompts.bos = parse_bos(options.bos);
@@ -71,6 +70,8 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
     if (!only_ids) throw;  // ids need no tokenizer; their strings stay empty
   }
   const DumpTokens tokens = read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
+
+  warn_of_slow_blas(session);
 
   DumpInfo info;
   info.model = checkpoint->path().string();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "figure/color_scale.h"
 #include "figure/palette.h"
@@ -15,7 +16,7 @@ namespace spikescope {
 namespace {
 
 constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
-constexpr size_t kSurfacePoints = 12000;  // of all rows; more makes the page heavy and shows nothing new
+constexpr size_t kSurfacePoints = 8000;  // of all rows; more makes the page heavy and shows nothing new
 constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
 
 std::string escape(std::string_view text) {
@@ -53,11 +54,15 @@ std::string hover_text(std::string_view text) {
   return out;
 }
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+/// Seven digits: those of a float, and half the size of the page that all seventeen make.
+Json number(double value, bool log = false) {
+  if (!drawable(value, log)) return nullptr;
+  return std::strtod(fmt::format("{:.7g}", value).c_str(), nullptr);
+}
 
 Json numbers(const std::vector<double>& values, bool log = false) {
   Json out = Json::array();
-  for (const double value : values) out.push_back(drawable(value, log) ? Json(value) : Json(nullptr));
+  for (const double value : values) out.push_back(number(value, log));
   return out;
 }
 
@@ -97,6 +102,7 @@ Json axis_json(const Axis& axis) {
   if (axis.log) {
     out["type"] = "log";
     out["exponentformat"] = "power";
+    out["tickmode"] = "linear";
     out["dtick"] = 1;
   } else {
     out["separatethousands"] = true;
@@ -161,7 +167,8 @@ struct PlotlyMaker {
       layout["yaxis2"]["overlaying"] = "y";
       layout["yaxis2"]["side"] = "right";
       layout["yaxis2"]["showgrid"] = false;
-      layout["yaxis2"]["tickmode"] = "auto";  // round numbers of its own rather than the left axis's lines
+      if (!lines.right.log)
+        layout["yaxis2"]["tickmode"] = "auto";  // round numbers of its own rather than the left axis's lines
     }
     layout["showlegend"] = listed;
     layout["legend"] = {{"orientation", "h"}, {"x", 0}, {"y", 1.0}, {"yref", "container"}, {"yanchor", "top"}};
@@ -209,7 +216,7 @@ struct PlotlyMaker {
       Json line = Json::array();
       for (size_t column = 0; column < map.x.size(); ++column) {
         const double value = map.z[row * map.x.size() + column];
-        line.push_back(drawable(value, map.z_log) ? Json(scaled(value)) : Json(nullptr));
+        line.push_back(drawable(value, map.z_log) ? number(scaled(value)) : Json(nullptr));
       }
       z.push_back(std::move(line));
     }
@@ -321,7 +328,7 @@ struct PlotlyMaker {
       const double x = surface.x[cell % columns], y = surface.y[cell / columns], z = surface.z[cell];
       trace["x"].push_back(number(x));
       trace["y"].push_back(number(y));
-      trace["z"].push_back(drawable(z, surface.z_axis.log) ? Json(z) : Json(nullptr));
+      trace["z"].push_back(number(z, surface.z_axis.log));
       trace["hovertext"].push_back(surface.hover.empty() ? plain_hover(x, y, z) : hover_text(surface.hover[cell]));
     }
     void gap(Json& trace) const {
@@ -344,7 +351,7 @@ struct PlotlyMaker {
     out.erase("automargin");
     if (axis.categories.empty() && !axis.log) out["nticks"] = 6;
     if (!axis.categories.empty())
-      set_ticks(out, axis_ticks(axis, axis_range(axis, {}), 16), [](double at) { return at; });
+      set_ticks(out, axis_ticks(axis, axis_range(axis, {}), 10), [](double at) { return at; });
     return out;
   }
 

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <fstream>
 
@@ -14,6 +15,8 @@
 namespace spikescope {
 namespace {
 
+std::atomic<bool> backend_loaded = false;
+
 const SpikescopeTorchBackend& torch_backend() {
   static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
     // Global, so that the BLAS behind LibTorch can be asked about itself.
@@ -21,6 +24,8 @@ const SpikescopeTorchBackend& torch_backend() {
     if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
     const auto entry = reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
     if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
+    entry()->set_threads(omp_get_max_threads());
+    backend_loaded = true;
     return *entry();
   }();
   return backend;
@@ -63,8 +68,8 @@ void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) { torch_back
 
 void set_threads(int threads) {
   const int count = threads > 0 ? threads : available_cores();
-  torch_backend().set_threads(count);
   omp_set_num_threads(count);
+  if (backend_loaded) torch_backend().set_threads(count);  // else told when it is loaded
 }
 
 int threads() { return omp_get_max_threads(); }

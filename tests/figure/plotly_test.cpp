@@ -40,6 +40,22 @@ TEST(Plotly, SecondAxis) {
   EXPECT_EQ(plot["data"][1]["y"][30], nullptr);
 }
 
+TEST(Plotly, LogarithmicSecondAxisCountsInPowers) {
+  Figure figure = testing::two_axes_figure();
+  std::get<Lines>(figure.content).right.log = true;
+  const Json axis = to_plotly(figure)["layout"]["yaxis2"];
+  EXPECT_EQ(axis["type"], "log");
+  EXPECT_EQ(axis["tickmode"], "linear");
+  EXPECT_EQ(axis["dtick"], 1);
+}
+
+TEST(Plotly, NumbersHaveTheDigitsOfAFloat) {
+  Figure figure;
+  figure.id = "f";
+  figure.content = Lines{{{"a", {0}, {static_cast<double>(0.1f)}}}, {}};
+  EXPECT_EQ(to_plotly(figure)["data"][0]["y"].dump(), "[0.1]");
+}
+
 TEST(Plotly, GapsZerosAndInfinities) {
   Figure figure;
   figure.id = "f";

@@ -3,7 +3,6 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
-#include <regex>
 
 #include "fixtures.h"
 #include "io/output_file.h"
@@ -59,9 +58,11 @@ std::string dom_of(const TemporaryFolder& folder, const std::string& page, const
 
 /// Value of a data attribute of <html>.
 std::string state(const std::string& dom, const std::string& name) {
-  std::smatch match;
-  const std::string head = dom.substr(0, 4000);
-  return std::regex_search(head, match, std::regex("<html[^>]* data-" + name + "=\"([^\"]*)\"")) ? match[1].str() : "";
+  const std::string tag = dom.substr(0, dom.find('>', dom.find("<html")));
+  const std::string start = " data-" + name + "=\"";
+  const size_t at = tag.find(start);
+  return at == std::string::npos ? ""
+                                 : tag.substr(at + start.size(), tag.find('"', at + start.size()) - at - start.size());
 }
 
 size_t count(const std::string& text, const std::string& part) {
