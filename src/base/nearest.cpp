@@ -5,7 +5,6 @@
 #include <vector>
 
 namespace spikescope {
-namespace {
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -21,8 +20,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   }
   return row.back();
 }
-
-}  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
   // Names come from files; a hostile one must not make the distance (a product of lengths) expensive.

@@ -72,6 +72,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   const DumpTokens tokens = read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
 
   warn_of_slow_blas(session);
+  check_products();
 
   DumpInfo info;
   info.model = checkpoint->path().string();

@@ -162,6 +162,13 @@ TEST(Products, HonourStridesAndAgreeWithFloat64) {
   }
 }
 
+TEST(Products, AreRightOnThisMachine) {
+  const double error = product_error();
+  EXPECT_GT(error, 0.0) << "float32 rounds";
+  EXPECT_LT(error, 1.0);
+  EXPECT_NO_THROW(check_products());
+}
+
 TEST(Threads, FollowTheRequest) {
   const int before = threads();
   set_threads(1);
