@@ -150,7 +150,7 @@ std::vector<HookPoint> select_points(const Architecture& architecture, const std
       if (glob_matches(name, all[i].name())) chosen[i] = found = true;
     if (found) continue;
     if (name.find_first_of("*?[") != std::string::npos)
-      fail_usage("--points '{}' matches no hook point of this model; 'spikescope inspect --points' lists them", name);
+      fail_usage("--points '{}' matches no hook point of this model; 'spikescope inspect MODEL --points' lists them", name);
     const HookPoint point = parse_hook_point(name);
     if (point.layer >= architecture.n_layers)
       fail_usage("--points '{}': the model has {} layers, 0 to {}", name, architecture.n_layers, architecture.n_layers - 1);

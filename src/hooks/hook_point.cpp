@@ -78,7 +78,7 @@ HookPoint parse_hook_point(std::string_view name) {
   std::vector<std::string> names;
   for (const PointKind& kind : kKinds) names.push_back(HookPoint{kind.point, kind.per_block ? std::max(layer, 0) : -1}.name());
   const std::string nearest = nearest_name(name, names);
-  if (nearest.empty()) fail_usage("there is no hook point '{}'; docs/dump-format.md lists them", name);
+  if (nearest.empty()) fail_usage("there is no hook point '{}'; 'spikescope inspect MODEL --points' lists them", name);
   fail_usage("there is no hook point '{}'; did you mean '{}'?", name, nearest);
 }
 
