@@ -1,6 +1,7 @@
 #include "capture/spike_tracker.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "stats/spike_rule.h"
 
@@ -13,6 +14,8 @@ SpikeTracker::SpikeTracker(std::span<const int64_t> offsets)
 
 void SpikeTracker::look(const TensorView& residual, int64_t first_row) {
   const std::vector<double> norms = row_norms(residual.data, residual.rows(), residual.row_size(), residual.row_stride);
+  // A state that is not finite ends the pass at the end of this block, where the runner names the place.
+  if (!std::all_of(norms.begin(), norms.end(), [](double norm) { return std::isfinite(norm); })) return;
   auto prompt = static_cast<size_t>(std::lower_bound(offsets_.begin(), offsets_.end(), first_row) - offsets_.begin());
   for (; prompt + 1 < offsets_.size() && offsets_[prompt + 1] <= first_row + residual.rows(); ++prompt) {
     const std::span<const double> window(norms.data() + (offsets_[prompt] - first_row),

@@ -73,7 +73,8 @@ std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
       ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(), plateau.at("last").get<int>());
     findings.push_back({"Plateaus", std::to_string(spikes->results.at("plateaus").size()), ranges.empty() ? "no spike found" : ranges});
   }
-  if (const AnalysisResult* sinks = find_result(results, "sinks"))
+  // Both are null where no prompt has a second token.
+  if (const AnalysisResult* sinks = find_result(results, "sinks"); sinks && sinks->results.at("sink_rate").is_number())
     findings.push_back({"Sink rate", fmt::format("{:.0f} %", 100.0 * sinks->results.at("sink_rate").get<double>()),
                         fmt::format("heads that give token 0 more than 0.3; mean attention {:.2f}", sinks->results.at("mean_alpha").get<double>())});
   return findings;

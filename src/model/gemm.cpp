@@ -9,6 +9,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/fail.h"
@@ -17,12 +18,25 @@
 namespace spikescope {
 namespace {
 
+constexpr const char* kTorchLibrary = "libspikescope_torch.so";
+
 std::atomic<bool> backend_loaded = false;
+
+/// Folder of the library or program that holds this code.
+std::string own_folder() {
+  Dl_info info{};
+  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
+  const std::string path = info.dli_fname;
+  return path.substr(0, path.rfind('/'));
+}
 
 const SpikescopeTorchBackend& torch_backend() {
   static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
     // Global, so that the BLAS behind LibTorch can be asked about itself.
-    void* library = dlopen("libspikescope_torch.so", RTLD_LAZY | RTLD_GLOBAL);
+    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
+    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
+    for (const char* up : {"/", "/../"})
+      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
     if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
     const auto entry = reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
     if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
