@@ -44,8 +44,8 @@ struct Analysis {
   std::string_view name;   ///< "spikes": file name of the results and value of --only
   std::string_view title;  ///< heading in the report
   Needs (*needs)();
-  /// Computes the results. The JSON has the keys of docs/results.md without the common ones (`analysis`, `model`, ...), which
-  /// the caller adds; larger arrays go into `arrays` (OUT/results/<name>.h5).
+  /// Computes the results. The JSON has the keys of docs/results.md without the common ones (`analysis`, `model`, ...),
+  /// which the caller adds; larger arrays go into `arrays` (OUT/results/<name>.h5).
   Json (*run)(const AnalysisInput& input, H5File& arrays);
   /// Figures from the results (the JSON with the common keys), the arrays and the dump.
   Section (*section)(const Json& results, const H5File& arrays, const DumpReader& dump);

@@ -44,12 +44,12 @@ class TemporaryFolder {
 }  // namespace spikescope::testing
 
 /// Skips the test where the real model has not been fetched.
-#define SKIP_WITHOUT_SMOLLM2()                                       \
+#define SKIP_WITHOUT_SMOLLM2()                                         \
   if (!std::filesystem::exists(::spikescope::testing::smollm2_file())) \
   GTEST_SKIP() << "SmolLM2 is not fetched; run: build/spikescope models fetch smollm2-135m"
 
 /// Skips the test, saying why, in a checkout without the shared fixtures.
-#define SKIP_WITHOUT_SHARED(relative)                                                                        \
-  if (!std::filesystem::exists(::spikescope::testing::shared_folder() / (relative)))                         \
-  GTEST_SKIP() << "no fixtures at " << (::spikescope::testing::shared_folder() / (relative)).string()        \
+#define SKIP_WITHOUT_SHARED(relative)                                                                 \
+  if (!std::filesystem::exists(::spikescope::testing::shared_folder() / (relative)))                  \
+  GTEST_SKIP() << "no fixtures at " << (::spikescope::testing::shared_folder() / (relative)).string() \
                << "; set SPIKESCOPE_SHARED to the folder that holds them"

@@ -33,7 +33,8 @@ class Recorder {
       }
       const int64_t first = square ? 0 : a.first_row;
       for (int64_t row = 0; row < a.values.rows(); ++row)
-        std::memcpy(tensor.values.data() + (first + row) * size, a.values.row(row), static_cast<size_t>(size) * sizeof(float));
+        std::memcpy(tensor.values.data() + (first + row) * size, a.values.row(row),
+                    static_cast<size_t>(size) * sizeof(float));
     };
   }
 
@@ -62,17 +63,28 @@ inline std::vector<float> tokens_first(const std::vector<float>& values, const s
   std::vector<float> out(values.size());
   for (int64_t h = 0; h < shape[0]; ++h)
     for (int64_t t = 0; t < shape[1]; ++t)
-      std::copy_n(values.begin() + (h * shape[1] + t) * shape[2], shape[2], out.begin() + (t * shape[0] + h) * shape[2]);
+      std::copy_n(values.begin() + (h * shape[1] + t) * shape[2], shape[2],
+                  out.begin() + (t * shape[0] + h) * shape[2]);
   return out;
 }
 
 /// The hook point that a golden tensor records, or "" for inputs and masks.
 inline std::string point_of(const std::string& golden, int64_t layers) {
   static const std::map<std::string, std::string> kBlockPoints = {
-      {"attn_norm", "ln1.out"},   {"mlp_norm", "ln2.out"},      {"q", "attn.q"},          {"k", "attn.k"},
-      {"v", "attn.v"},            {"q_rot", "attn.rot_q"},      {"k_rot", "attn.rot_k"},  {"scores", "attn.scores/0"},
-      {"probs", "attn.pattern/0"}, {"attn_ctx", "attn.z"},      {"attn_out", "attn_out"}, {"resid_mid", "resid_mid"},
-      {"mlp_act", "mlp.post"},    {"mlp_out", "mlp_out"},
+      {"attn_norm", "ln1.out"},
+      {"mlp_norm", "ln2.out"},
+      {"q", "attn.q"},
+      {"k", "attn.k"},
+      {"v", "attn.v"},
+      {"q_rot", "attn.rot_q"},
+      {"k_rot", "attn.rot_k"},
+      {"scores", "attn.scores/0"},
+      {"probs", "attn.pattern/0"},
+      {"attn_ctx", "attn.z"},
+      {"attn_out", "attn_out"},
+      {"resid_mid", "resid_mid"},
+      {"mlp_act", "mlp.post"},
+      {"mlp_out", "mlp_out"},
   };
   if (golden == "input_ids" || golden.ends_with(".mask")) return "";
   if (golden == "final_norm") return "ln_final.out";
@@ -86,10 +98,11 @@ inline std::string point_of(const std::string& golden, int64_t layers) {
   return "blocks." + golden.substr(7, dot - 7) + "." + kBlockPoints.at(golden.substr(dot + 1));
 }
 
-/// Compares every golden tensor that `recorder` is expected to hold; `tolerance(name)` is the largest difference allowed.
-/// Returns how many were compared.
+/// Compares every golden tensor that `recorder` is expected to hold; `tolerance(name)` is the largest difference
+/// allowed. Returns how many were compared.
 template <class Tolerance>
-int compare_with_golden(const TensorTable& golden, int64_t layers, const Recorder& recorder, bool squares, Tolerance tolerance) {
+int compare_with_golden(const TensorTable& golden, int64_t layers, const Recorder& recorder, bool squares,
+                        Tolerance tolerance) {
   int compared = 0;
   for (const TensorInfo& tensor : golden.tensors()) {
     if (tensor.name.starts_with("dequant.")) continue;

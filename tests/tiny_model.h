@@ -15,9 +15,10 @@ namespace spikescope::testing {
 
 /// 3 layers, width 16, 4 heads of 4 on 2 KV heads, MLP 24, 64 tokens; context 512.
 inline Json tiny_config() {
-  return {{"model_type", "llama"}, {"num_hidden_layers", 3}, {"hidden_size", 16}, {"num_attention_heads", 4},
-          {"num_key_value_heads", 2}, {"intermediate_size", 24}, {"vocab_size", 64}, {"max_position_embeddings", 512},
-          {"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"tie_word_embeddings", false}, {"hidden_act", "silu"}};
+  return {{"model_type", "llama"},    {"num_hidden_layers", 3},         {"hidden_size", 16},
+          {"num_attention_heads", 4}, {"num_key_value_heads", 2},       {"intermediate_size", 24},
+          {"vocab_size", 64},         {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-5},
+          {"rope_theta", 10000.0},    {"tie_word_embeddings", false},   {"hidden_act", "silu"}};
 }
 
 struct TinyTensor {
@@ -63,7 +64,8 @@ inline void write_tensors(const std::filesystem::path& path, const std::vector<T
   write_safetensors(path, out);
 }
 
-/// A byte-level BPE without merges whose 64 pieces are the printable characters from '@' on, space ("Ġ") and newline ("Ċ").
+/// A byte-level BPE without merges whose 64 pieces are the printable characters from '@' on, space ("Ġ") and newline
+/// ("Ċ").
 inline Json tiny_tokenizer() {
   Json vocabulary = Json::object();
   for (int id = 0; id < 62; ++id) vocabulary[std::string(1, static_cast<char>('@' + id))] = id;
@@ -74,15 +76,26 @@ inline Json tiny_tokenizer() {
           {"padding", nullptr},
           {"added_tokens", Json::array()},
           {"normalizer", nullptr},
-          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+          {"pre_tokenizer",
+           {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
           {"post_processor", nullptr},
           {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-          {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                     {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", false},
-                     {"vocab", vocabulary}, {"merges", Json::array()}}}};
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", false},
+            {"vocab", vocabulary},
+            {"merges", Json::array()}}}};
 }
 
-inline void write_text(const std::filesystem::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+inline void write_text(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 /// config.json, model.safetensors and tokenizer.json.
 inline void write_tiny_model(const std::filesystem::path& folder) {

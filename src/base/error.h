@@ -7,8 +7,8 @@
 namespace spikescope {
 
 /// A failure the user can act on: a missing or damaged file, an unsupported model, a full disk. The message is one line
-/// without trailing newline that names the file (and tensor, byte or line), what was expected and found, and the remedy.
-/// The program prints it as `spikescope: <message>` and exits with 1.
+/// without trailing newline that names the file (and tensor, byte or line), what was expected and found, and the
+/// remedy. The program prints it as `spikescope: <message>` and exits with 1.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

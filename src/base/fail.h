@@ -1,4 +1,5 @@
-// Throwing an Error with a formatted message. Internal: installed headers include base/error.h only, and so need no fmt.
+// Throwing an Error with a formatted message. Internal: installed headers include base/error.h only, and so need no
+// fmt.
 #pragma once
 
 #include <fmt/format.h>

@@ -8,8 +8,8 @@
 
 namespace spikescope {
 
-/// Levenshtein distance: insertions, deletions and substitutions that make one of the other. Takes time of the product of
-/// the lengths.
+/// Levenshtein distance: insertions, deletions and substitutions that make one of the other. Takes time of the product
+/// of the lengths.
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate with the smallest edit distance to `name`; empty when none is within a third of its length.

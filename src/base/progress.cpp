@@ -36,8 +36,8 @@ std::string duration_text(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }
 
-std::string progress_line(const std::string& label, double fraction, const std::string& rate_text, double elapsed_seconds,
-                          int width) {
+std::string progress_line(const std::string& label, double fraction, const std::string& rate_text,
+                          double elapsed_seconds, int width) {
   fraction = fraction > 0 ? std::min(fraction, 1.0) : 0.0;
   std::string tail = fmt::format(" {:3.0f}%", std::floor(100 * fraction));
   if (!rate_text.empty()) tail += "  " + rate_text;
@@ -56,7 +56,9 @@ std::string progress_line(const std::string& label, double fraction, const std::
 }
 
 Progress::Progress(std::string label, bool quiet, int descriptor)
-    : label_(std::move(label)), descriptor_(descriptor), next_draw_(began_ + kPatience),
+    : label_(std::move(label)),
+      descriptor_(descriptor),
+      next_draw_(began_ + kPatience),
       is_on_(!quiet && isatty(descriptor) == 1) {}
 
 void Progress::update(double fraction, const std::string& rate_text) {

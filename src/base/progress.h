@@ -7,9 +7,9 @@
 
 namespace spikescope {
 
-/// One line on standard error, redrawn in place: label, bar, per cent, rate, time left. It is there only when standard error
-/// is a terminal and the work takes longer than half a second, and is wiped at the end, so that logs and short commands stay
-/// clean. Calls may come from several threads.
+/// One line on standard error, redrawn in place: label, bar, per cent, rate, time left. It is there only when standard
+/// error is a terminal and the work takes longer than half a second, and is wiped at the end, so that logs and short
+/// commands stay clean. Calls may come from several threads.
 class Progress {
  public:
   /// Shows nothing at all when `quiet`. `descriptor` is where the bar goes, standard error but for tests.
@@ -18,8 +18,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `fraction` of the work done, 0 to 1 (values outside are clamped, NaN counts as 0); `rate_text` stands beside the bar as
-  /// it is: "1,204 tokens/s", "41.2 of 92.9 MB". Cheap: draws at most ten times a second.
+  /// `fraction` of the work done, 0 to 1 (values outside are clamped, NaN counts as 0); `rate_text` stands beside the
+  /// bar as it is: "1,204 tokens/s", "41.2 of 92.9 MB". Cheap: draws at most ten times a second.
   void update(double fraction, const std::string& rate_text = {});
   /// Wipes the bar. Further updates do nothing.
   void done();
@@ -38,9 +38,9 @@ class Progress {
 /// "7 s", "3 min 20 s", "2 h 5 min": a duration for people, in whole seconds.
 std::string duration_text(double seconds);
 
-/// The line that Progress draws, without escape codes, in at most `width` columns: the bar shrinks first, then the line is
-/// cut. No time left is told below 1 per cent.
-std::string progress_line(const std::string& label, double fraction, const std::string& rate_text, double elapsed_seconds,
-                          int width);
+/// The line that Progress draws, without escape codes, in at most `width` columns: the bar shrinks first, then the line
+/// is cut. No time left is told below 1 per cent.
+std::string progress_line(const std::string& label, double fraction, const std::string& rate_text,
+                          double elapsed_seconds, int width);
 
 }  // namespace spikescope

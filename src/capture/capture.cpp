@@ -44,9 +44,14 @@ class GroupRows {
 /// The pass's observer: hands hook points, sink statistics and writer rows to the dump.
 class CaptureObserver : public PassObserver {
  public:
-  CaptureObserver(const Architecture& architecture, const DumpTokens& tokens, const CaptureRequest& request, DumpWriter& writer,
-                  const std::function<void(double)>& progress)
-      : architecture_(architecture), tokens_(tokens), request_(request), writer_(writer), progress_(progress), tracker_(tokens.offsets) {}
+  CaptureObserver(const Architecture& architecture, const DumpTokens& tokens, const CaptureRequest& request,
+                  DumpWriter& writer, const std::function<void(double)>& progress)
+      : architecture_(architecture),
+        tokens_(tokens),
+        request_(request),
+        writer_(writer),
+        progress_(progress),
+        tracker_(tokens.offsets) {}
 
   void attach(Hooks& hooks, const std::vector<HookPoint>& points) {
     for (const HookPoint& point : points)
@@ -120,12 +125,15 @@ class CaptureObserver : public PassObserver {
 
 void check_space(const fs::path& out, int64_t needed) {
   fs::path existing = fs::absolute(out);
-  while (!fs::exists(existing) && existing.has_parent_path() && existing != existing.parent_path()) existing = existing.parent_path();
+  while (!fs::exists(existing) && existing.has_parent_path() && existing != existing.parent_path())
+    existing = existing.parent_path();
   std::error_code error;
   const fs::space_info space = fs::space(existing, error);
   if (!error && static_cast<uint64_t>(needed) > space.available)
-    fail("{}: the dump will take {}, but the disk has {} left; capture fewer points (--points), fewer tokens, or use "
-         "--storage float16 or --gzip 4", out.string(), format_bytes(needed), format_bytes(static_cast<int64_t>(space.available)));
+    fail(
+        "{}: the dump will take {}, but the disk has {} left; capture fewer points (--points), fewer tokens, or use "
+        "--storage float16 or --gzip 4",
+        out.string(), format_bytes(needed), format_bytes(static_cast<int64_t>(space.available)));
 }
 
 double mean_of_finite(const std::vector<float>& values) {
@@ -150,10 +158,12 @@ std::vector<HookPoint> select_points(const Architecture& architecture, const std
       if (glob_matches(name, all[i].name())) chosen[i] = found = true;
     if (found) continue;
     if (name.find_first_of("*?[") != std::string::npos)
-      fail_usage("--points '{}' matches no hook point of this model; 'spikescope inspect MODEL --points' lists them", name);
+      fail_usage("--points '{}' matches no hook point of this model; 'spikescope inspect MODEL --points' lists them",
+                 name);
     const HookPoint point = parse_hook_point(name);
     if (point.layer >= architecture.n_layers)
-      fail_usage("--points '{}': the model has {} layers, 0 to {}", name, architecture.n_layers, architecture.n_layers - 1);
+      fail_usage("--points '{}': the model has {} layers, 0 to {}", name, architecture.n_layers,
+                 architecture.n_layers - 1);
     fail_usage("--points '{}': the {} family has no such hook point", name, architecture.family);
   }
   std::vector<HookPoint> points;
@@ -162,8 +172,9 @@ std::vector<HookPoint> select_points(const Architecture& architecture, const std
   return points;
 }
 
-CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, DumpInfo info, const CaptureRequest& request,
-                       const fs::path& out, const std::function<void(double)>& progress) {
+CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, DumpInfo info,
+                       const CaptureRequest& request, const fs::path& out,
+                       const std::function<void(double)>& progress) {
   const auto began = std::chrono::steady_clock::now();
   const Architecture& architecture = checkpoint.architecture();
   const TokenBatch batch{tokens.ids, tokens.offsets};

@@ -22,19 +22,20 @@ struct CaptureRequest {
 struct CaptureSummary {
   std::vector<std::string> points;  ///< captured hook points by name
   int64_t tokens = 0, prompts = 0;
-  int64_t dump_bytes = 0;           ///< estimated before the run
-  double seconds = 0.0;             ///< from the first layer to the finished dump
-  double weight_seconds = 0.0;      ///< of these, spent converting weights
-  double mean_loss = 0.0;           ///< nats a token; NaN without losses
+  int64_t dump_bytes = 0;       ///< estimated before the run
+  double seconds = 0.0;         ///< from the first layer to the finished dump
+  double weight_seconds = 0.0;  ///< of these, spent converting weights
+  double mean_loss = 0.0;       ///< nats a token; NaN without losses
 };
 
-/// Hook points of the architecture that the names and globs select, in the order of the pass. Throws UsageError for an exact
-/// name the architecture does not have, or a glob that selects nothing.
+/// Hook points of the architecture that the names and globs select, in the order of the pass. Throws UsageError for an
+/// exact name the architecture does not have, or a glob that selects nothing.
 std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names);
 
-/// Runs the prompts and writes OUT/dump. An earlier dump is replaced when the new one is whole. Throws Error as run_model and
-/// DumpWriter do, and when the disk has less room than the dump will take.
-CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, DumpInfo info, const CaptureRequest& request,
-                       const std::filesystem::path& out, const std::function<void(double)>& progress);
+/// Runs the prompts and writes OUT/dump. An earlier dump is replaced when the new one is whole. Throws Error as
+/// run_model and DumpWriter do, and when the disk has less room than the dump will take.
+CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, DumpInfo info,
+                       const CaptureRequest& request, const std::filesystem::path& out,
+                       const std::function<void(double)>& progress);
 
 }  // namespace spikescope

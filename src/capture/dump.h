@@ -16,16 +16,16 @@ namespace spikescope {
 
 /// Where a dump came from; the attributes of index.h5.
 struct DumpInfo {
-  std::string model;         ///< path of the checkpoint (absolute)
-  std::string model_name;    ///< how people call it (catalogue name, folder or file name)
+  std::string model;       ///< path of the checkpoint (absolute)
+  std::string model_name;  ///< how people call it (catalogue name, folder or file name)
   std::string model_sha256;
   std::string family;
-  Json config;               ///< the architecture as JSON, for people and notebooks; has n_layers and d_model
-  std::string command;       ///< command line of the capture
-  std::string version;       ///< of the program
+  Json config;                      ///< the architecture as JSON, for people and notebooks; has n_layers and d_model
+  std::string command;              ///< command line of the capture
+  std::string version;              ///< of the program
   std::string dtype = "float32";    ///< precision of the forward pass
   std::string storage = "float32";  ///< precision of the datasets: float32 or float16
-  std::string bos;           ///< what was prepended: "none" or the piece, e.g. "<bos> (id 2)"
+  std::string bos;                  ///< what was prepended: "none" or the piece, e.g. "<bos> (id 2)"
 };
 
 /// Prompts as they went through the model.
@@ -49,8 +49,9 @@ struct WriterRows {
   std::vector<float> mlp_post;   ///< [tokens, width]: input of the last MLP matrix; empty in MoE layers
 };
 
-/// Reads a dump. Throws Error naming file and dataset for whatever is missing or of the wrong shape; nothing is allocated
-/// before the files are known to hold it. Its functions may be called from several threads (HDF5 serves one at a time).
+/// Reads a dump. Throws Error naming file and dataset for whatever is missing or of the wrong shape; nothing is
+/// allocated before the files are known to hold it. Its functions may be called from several threads (HDF5 serves one
+/// at a time).
 class DumpReader {
  public:
   /// Opens OUT/dump/index.h5 and checks it; a dump that a dying run left as OUT/dump.old is put back first.
@@ -70,8 +71,8 @@ class DumpReader {
   bool has_writers() const;
   /// Shape of one row of a captured point: [d], [heads, head_dim], ...; for scores and pattern [heads].
   std::vector<int64_t> row_shape(const HookPoint& point) const;
-  /// Rows [first, first + count) of a point as float32: count * row size values. Of scores and pattern, `first` is the prompt
-  /// and `count` is 1: [heads, T, T].
+  /// Rows [first, first + count) of a point as float32: count * row size values. Of scores and pattern, `first` is the
+  /// prompt and `count` is 1: [heads, T, T].
   std::vector<float> read(const HookPoint& point, int64_t first, int64_t count) const;
   /// Residual state r_l of prompt p, [T, d]: r_0 is blocks.0.resid_pre, r_l is blocks.(l-1).resid_post.
   std::vector<float> residual(int64_t layer, int64_t prompt) const;
@@ -93,26 +94,28 @@ struct DumpOptions {
   int64_t queue_bytes = int64_t{256} << 20;
 };
 
-/// Writes a dump. Calls (from one thread) copy what they are given and return; a thread of the writer's does the HDF5 work,
-/// and its errors (a full disk, a value beyond float16) surface at the next call, finish() at the latest. The dump grows in
-/// OUT/dump.partial; an old OUT/dump is as it was until finish(), and stays so after an error.
+/// Writes a dump. Calls (from one thread) copy what they are given and return; a thread of the writer's does the HDF5
+/// work, and its errors (a full disk, a value beyond float16) surface at the next call, finish() at the latest. The
+/// dump grows in OUT/dump.partial; an old OUT/dump is as it was until finish(), and stays so after an error.
 class DumpWriter {
  public:
-  /// Throws Error, before anything is computed, when OUT cannot be written to, another run is writing to it, or OUT/dump is
-  /// something else than a dump; UsageError for tokens or options that do not fit together.
+  /// Throws Error, before anything is computed, when OUT cannot be written to, another run is writing to it, or
+  /// OUT/dump is something else than a dump; UsageError for tokens or options that do not fit together.
   DumpWriter(const std::filesystem::path& out, DumpInfo info, DumpTokens tokens, DumpOptions options);
   ~DumpWriter();  ///< without finish(): removes what was written
 
-  /// Declares that rows of `point` will come, with the shape of one row ([heads] for scores and pattern); before the first
-  /// write to it.
+  /// Declares that rows of `point` will come, with the shape of one row ([heads] for scores and pattern); before the
+  /// first write to it.
   void declare(const HookPoint& point, std::vector<int64_t> row_shape);
-  /// `rows` rows of `row_size` values at `row_stride` from `first_row` on, in any order, each row once. For scores / pattern:
-  /// first_row is the prompt, the rows are the heads of its [heads, T, T].
-  void write(const HookPoint& point, int64_t first_row, const float* data, int64_t rows, int64_t row_size, int64_t row_stride);
+  /// `rows` rows of `row_size` values at `row_stride` from `first_row` on, in any order, each row once. For scores /
+  /// pattern: first_row is the prompt, the rows are the heads of its [heads, T, T].
+  void write(const HookPoint& point, int64_t first_row, const float* data, int64_t rows, int64_t row_size,
+             int64_t row_stride);
   void write_sinks(int64_t block, SinkStatistics statistics);
   void write_writers(int64_t block, WriterRows rows);
   void write_losses(std::vector<float> losses);  ///< [N] next-token loss in nats, NaN at each prompt's last token
-  /// Everything of `block` has been handed over: its file is closed and renamed. Throws Error when declared rows are missing.
+  /// Everything of `block` has been handed over: its file is closed and renamed. Throws Error when declared rows are
+  /// missing.
   void finish_block(int64_t block);
   /// Finishes the blocks left, waits for the thread, writes index.h5 and puts the new dump in the place of the old one.
   void finish(const std::string& model_sha256);
@@ -122,8 +125,8 @@ class DumpWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Bytes that the declared points (with the shapes that declare() takes) and the tokens will take on disk before compression,
-/// for the check against the free space; at most INT64_MAX. Sink statistics and writer rows are not in it.
+/// Bytes that the declared points (with the shapes that declare() takes) and the tokens will take on disk before
+/// compression, for the check against the free space; at most INT64_MAX. Sink statistics and writer rows are not in it.
 int64_t dump_bytes(const DumpTokens& tokens, const std::vector<std::pair<HookPoint, std::vector<int64_t>>>& points,
                    const DumpOptions& options);
 

@@ -54,12 +54,16 @@ void DumpFiles::declare(const HookPoint& point, int64_t prompt, std::span<const 
   target.objects.insert(linked_object(point));
 }
 
-void DumpFiles::write(const HookPoint& point, int64_t prompt, int64_t first, int64_t count, std::span<const float> values) {
+void DumpFiles::write(const HookPoint& point, int64_t prompt, int64_t first, int64_t count,
+                      std::span<const float> values) {
   if (storage_.half) {
     if (const auto beyond = first_beyond_float16(values)) {
       const int64_t row = first + *beyond / (static_cast<int64_t>(values.size()) / count);
-      fail("{}, {} {}: the value {} is beyond float16, which ends at 65504; store the dump in float32 (--storage float32)", point.name(),
-           dump_layout::is_square(point) ? fmt::format("prompt {}, head", prompt) : "row", row, values[static_cast<size_t>(*beyond)]);
+      fail(
+          "{}, {} {}: the value {} is beyond float16, which ends at 65504; store the dump in float32 (--storage "
+          "float32)",
+          point.name(), dump_layout::is_square(point) ? fmt::format("prompt {}, head", prompt) : "row", row,
+          values[static_cast<size_t>(*beyond)]);
     }
   }
   layer(point.layer).file.write_rows(dump_layout::dataset(point, prompt), first, count, values);
@@ -93,7 +97,8 @@ void DumpFiles::write_writers(int64_t block, const WriterRows& rows) {
   const std::string group = dump_layout::writers_group(block);
   const auto kept = static_cast<int64_t>(rows.tokens.size());
   const auto put = [&](std::string_view name, int64_t width, const std::vector<float>& values) {
-    target.file.write<float>(fmt::format("{}/{}", group, name), Shape{kept, width}, values, {.half = false, .gzip = storage_.gzip});
+    target.file.write<float>(fmt::format("{}/{}", group, name), Shape{kept, width}, values,
+                             {.half = false, .gzip = storage_.gzip});
   };
   target.file.write<int64_t>(group + "/tokens", Shape{kept, 2}, flat(rows.tokens));
   put("attention", rows.d_model, rows.attention);

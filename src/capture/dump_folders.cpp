@@ -24,9 +24,9 @@ bool holds_dump(const fs::path& folder) {
   return fs::is_regular_file(folder / dump_layout::kIndex, ignored);
 }
 
-// A descriptor of the folder that holds its lock; -1 when another process does. The folder itself is locked, not a file in
-// it: nothing is left behind, and there is nothing that a cleaning run could remove under another one's hands. On file
-// systems without locks the run goes on without.
+// A descriptor of the folder that holds its lock; -1 when another process does. The folder itself is locked, not a file
+// in it: nothing is left behind, and there is nothing that a cleaning run could remove under another one's hands. On
+// file systems without locks the run goes on without.
 int lock_folder(const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail_with_errno(folder, "open", errno);
@@ -54,7 +54,9 @@ void put_back(const fs::path& out) {
   const fs::path dump = dump_layout::folder(out), old = dump_layout::old(out);
   if (fs::exists(dump, ignored) || !holds_dump(old)) return;
   fs::rename(old, dump, error);
-  if (error) fail_with_errno(old, fmt::format("put the dump of an earlier run back in place as {}", dump.string()), error.value());
+  if (error)
+    fail_with_errno(old, fmt::format("put the dump of an earlier run back in place as {}", dump.string()),
+                    error.value());
 }
 
 }  // namespace
@@ -64,14 +66,17 @@ DumpStaging::DumpStaging(fs::path out) : out_(std::move(out)), path_(dump_layout
   fs::create_directories(out_, error);
   if (error) fail_with_errno(out_, "create the folder", error.value());
   lock_ = lock_folder(out_);
-  if (lock_ < 0) fail("{}: another run{} is writing a dump there; wait for it, or name another folder", out_.string(), process_at_work(out_));
+  if (lock_ < 0)
+    fail("{}: another run{} is writing a dump there; wait for it, or name another folder", out_.string(),
+         process_at_work(out_));
   try {
     put_back(out_);
     const fs::path dump = dump_layout::folder(out_);
     if (holds_dump(dump)) {
       fs::remove_all(dump_layout::old(out_), ignored);
     } else if (fs::exists(dump, ignored) && !(fs::is_directory(dump, ignored) && fs::is_empty(dump, ignored))) {
-      fail("{}: is no dump (it has no index.h5) and would be replaced; move it away, or name another folder", dump.string());
+      fail("{}: is no dump (it has no index.h5) and would be replaced; move it away, or name another folder",
+           dump.string());
     }
     fs::remove_all(path_, error);
     if (error) fail_with_errno(path_, "remove what an earlier run left in", error.value());

@@ -5,13 +5,13 @@
 
 namespace spikescope {
 
-/// A dump in the making in OUT/dump.partial, beside an old OUT/dump that stays as it is until publish(). One process at a time:
-/// OUT itself is locked (flock) as long as this lives.
+/// A dump in the making in OUT/dump.partial, beside an old OUT/dump that stays as it is until publish(). One process at
+/// a time: OUT itself is locked (flock) as long as this lives.
 class DumpStaging {
  public:
-  /// Makes OUT and an empty OUT/dump.partial with a folder for layers, in place of what a killed run may have left there.
-  /// Throws Error when OUT cannot be written to, when another process is at work in it, or when OUT/dump is something else
-  /// than a dump.
+  /// Makes OUT and an empty OUT/dump.partial with a folder for layers, in place of what a killed run may have left
+  /// there. Throws Error when OUT cannot be written to, when another process is at work in it, or when OUT/dump is
+  /// something else than a dump.
   explicit DumpStaging(std::filesystem::path out);
   /// Without publish(): removes OUT/dump.partial.
   ~DumpStaging();
@@ -19,7 +19,8 @@ class DumpStaging {
   DumpStaging& operator=(const DumpStaging&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// OUT/dump.partial becomes OUT/dump; the old one is removed. Throws Error, the old one in its place, when that fails.
+  /// OUT/dump.partial becomes OUT/dump; the old one is removed. Throws Error, the old one in its place, when that
+  /// fails.
   void publish();
 
  private:
@@ -28,8 +29,8 @@ class DumpStaging {
   bool published_ = false;
 };
 
-/// For readers: puts OUT/dump.old back in the place of OUT/dump when a run died between taking the one away and putting the
-/// other there. Throws Error when that is needed and fails.
+/// For readers: puts OUT/dump.old back in the place of OUT/dump when a run died between taking the one away and putting
+/// the other there. Throws Error when that is needed and fails.
 void recover_dump(const std::filesystem::path& out);
 
 }  // namespace spikescope

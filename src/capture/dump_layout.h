@@ -31,9 +31,9 @@ struct InfoField {
   std::string DumpInfo::*member;
 };
 inline constexpr InfoField kInfoFields[] = {
-    {"model", &DumpInfo::model},     {"model_name", &DumpInfo::model_name}, {"model_sha256", &DumpInfo::model_sha256},
-    {"family", &DumpInfo::family},   {"command", &DumpInfo::command},       {"program_version", &DumpInfo::version},
-    {"dtype", &DumpInfo::dtype},     {"storage", &DumpInfo::storage},       {"bos", &DumpInfo::bos},
+    {"model", &DumpInfo::model},   {"model_name", &DumpInfo::model_name}, {"model_sha256", &DumpInfo::model_sha256},
+    {"family", &DumpInfo::family}, {"command", &DumpInfo::command},       {"program_version", &DumpInfo::version},
+    {"dtype", &DumpInfo::dtype},   {"storage", &DumpInfo::storage},       {"bos", &DumpInfo::bos},
 };
 
 /// Layer "number" of the file that holds the points outside blocks.

@@ -19,7 +19,8 @@ H5File open_index(const std::filesystem::path& out) {
   recover_dump(out);
   const auto index = dump_layout::folder(out) / dump_layout::kIndex;
   std::error_code ignored;
-  if (!std::filesystem::exists(index, ignored)) fail("{}: no such dump; make one with spikescope capture --out {}", index.string(), out.string());
+  if (!std::filesystem::exists(index, ignored))
+    fail("{}: no such dump; make one with spikescope capture --out {}", index.string(), out.string());
   return H5File::open(index);
 }
 
@@ -37,11 +38,13 @@ struct DumpReader::Impl {
       fail("{}: is no dump of this program (its attribute \"format\" is not {})", index_path, dump_layout::kFormat);
     }
     if (const int64_t version = index.int_attribute("/", "version"); version != dump_layout::kVersion) {
-      fail("{}: has version {} of the dump format, this program reads {}; capture again", index_path, version, dump_layout::kVersion);
+      fail("{}: has version {} of the dump format, this program reads {}; capture again", index_path, version,
+           dump_layout::kVersion);
     }
     for (const auto& field : dump_layout::kInfoFields) info.*field.member = index.string_attribute("/", field.name);
     if (info.storage != "float32" && info.storage != "float16") {
-      fail("{}: attribute \"storage\" is \"{}\", expected float32 or float16; {}", index_path, printable(info.storage, 40), kRemedy);
+      fail("{}: attribute \"storage\" is \"{}\", expected float32 or float16; {}", index_path,
+           printable(info.storage, 40), kRemedy);
     }
     const std::string what = index_path + ", attribute \"config\"";
     info.config = parse_json(index.string_attribute("/", "config"), what);
@@ -55,13 +58,16 @@ struct DumpReader::Impl {
   void read_tokens() {
     tokens.ids = read_index<int64_t>("/tokens/ids", -1);
     tokens.offsets = read_index<int64_t>("/tokens/offsets", -1);
-    const bool framed = tokens.offsets.size() >= 2 && tokens.offsets.front() == 0 && tokens.offsets.back() == tokens.size();
-    if (!framed || std::adjacent_find(tokens.offsets.begin(), tokens.offsets.end(), std::greater_equal<>()) != tokens.offsets.end()) {
+    const bool framed =
+        tokens.offsets.size() >= 2 && tokens.offsets.front() == 0 && tokens.offsets.back() == tokens.size();
+    if (!framed || std::adjacent_find(tokens.offsets.begin(), tokens.offsets.end(), std::greater_equal<>()) !=
+                       tokens.offsets.end()) {
       fail("{}: /tokens/offsets does not rise from 0 to the {} tokens; {}", index_path, tokens.size(), kRemedy);
     }
     tokens.strings = read_index<std::string>("/tokens/strings", tokens.size());
     for (const std::string& prompt : read_index<std::string>("/prompts", tokens.n_prompts())) {
-      tokens.prompts.push_back(parse_json(prompt, fmt::format("{}, /prompts, string {}", index_path, tokens.prompts.size())));
+      tokens.prompts.push_back(
+          parse_json(prompt, fmt::format("{}, /prompts, string {}", index_path, tokens.prompts.size())));
     }
   }
 
@@ -76,7 +82,8 @@ struct DumpReader::Impl {
 
   void expect_shape(std::string_view dataset, const Shape& expected) const {
     if (const Shape shape = index.shape(dataset); shape != expected) {
-      fail("{}: {} has the shape [{}], expected [{}]; {}", index_path, dataset, fmt::join(shape, ", "), fmt::join(expected, ", "), kRemedy);
+      fail("{}: {} has the shape [{}], expected [{}]; {}", index_path, dataset, fmt::join(shape, ", "),
+           fmt::join(expected, ", "), kRemedy);
     }
   }
 
@@ -89,10 +96,11 @@ struct DumpReader::Impl {
   Shape shape_of(const std::string& dataset, const Shape& first, size_t rank) const {
     const Shape shape = index.shape(dataset);
     const bool good = shape.size() == rank && std::equal(first.begin(), first.end(), shape.begin()) &&
-                      std::all_of(shape.begin() + static_cast<std::ptrdiff_t>(first.size()), shape.end(), [](int64_t size) { return size > 0; });
+                      std::all_of(shape.begin() + static_cast<std::ptrdiff_t>(first.size()), shape.end(),
+                                  [](int64_t size) { return size > 0; });
     if (!good) {
-      fail("{}: {} has the shape [{}], expected {} dimensions that begin with [{}]; {}", index_path, dataset, fmt::join(shape, ", "), rank,
-           fmt::join(first, ", "), kRemedy);
+      fail("{}: {} has the shape [{}], expected {} dimensions that begin with [{}]; {}", index_path, dataset,
+           fmt::join(shape, ", "), rank, fmt::join(first, ", "), kRemedy);
     }
     return shape;
   }
@@ -104,17 +112,19 @@ struct DumpReader::Impl {
   }
 
   void expect_prompt(int64_t prompt) const {
-    if (prompt < 0 || prompt >= tokens.n_prompts()) fail_usage("{}: has prompts 0 to {}, not {}", index_path, tokens.n_prompts() - 1, prompt);
+    if (prompt < 0 || prompt >= tokens.n_prompts())
+      fail_usage("{}: has prompts 0 to {}, not {}", index_path, tokens.n_prompts() - 1, prompt);
   }
 
   /// [N, row shape...] of a point with rows; checks it against what the tokens and the model say.
   Shape shape_of_rows(const HookPoint& point) const {
     const Shape shape = index.shape(point.dataset());
     const bool known_width = point.kind().shape == PointShape::model;
-    const bool good = shape.size() >= 2 && shape[0] == tokens.size() && (!known_width || (shape.size() == 2 && shape[1] == d_model));
+    const bool good =
+        shape.size() >= 2 && shape[0] == tokens.size() && (!known_width || (shape.size() == 2 && shape[1] == d_model));
     if (!good) {
-      fail("{}: {} has the shape [{}], expected [{}, {}]; {}", index_path, point.dataset(), fmt::join(shape, ", "), tokens.size(),
-           known_width ? std::to_string(d_model) : "...", kRemedy);
+      fail("{}: {} has the shape [{}], expected [{}, {}]; {}", index_path, point.dataset(), fmt::join(shape, ", "),
+           tokens.size(), known_width ? std::to_string(d_model) : "...", kRemedy);
     }
     return shape;
   }
@@ -123,14 +133,16 @@ struct DumpReader::Impl {
   std::vector<TokenPosition> positions(const std::string& dataset) const {
     const Shape shape = index.shape(dataset);
     if (shape.size() != 2 || shape[1] != 2) {
-      fail("{}: {} has the shape [{}], expected [kept tokens, 2]; {}", index_path, dataset, fmt::join(shape, ", "), kRemedy);
+      fail("{}: {} has the shape [{}], expected [kept tokens, 2]; {}", index_path, dataset, fmt::join(shape, ", "),
+           kRemedy);
     }
     const auto values = index.read<int64_t>(dataset);
     std::vector<TokenPosition> result;
     for (size_t i = 0; i < values.size(); i += 2) {
       const int64_t prompt = values[i], token = values[i + 1];
       if (prompt < 0 || prompt >= tokens.n_prompts() || token < 0 || token >= tokens.length(prompt)) {
-        fail("{}: {}, row {} names token {} of prompt {}, which is not there; {}", index_path, dataset, i / 2, token, prompt, kRemedy);
+        fail("{}: {}, row {} names token {} of prompt {}, which is not there; {}", index_path, dataset, i / 2, token,
+             prompt, kRemedy);
       }
       result.emplace_back(prompt, token);
     }
@@ -168,7 +180,8 @@ std::vector<int64_t> DumpReader::row_shape(const HookPoint& point) const {
   if (dump_layout::is_square(point)) {
     const int64_t length = impl_->tokens.length(0);
     const Shape shape = impl_->index.shape(dump_layout::dataset(point, 0));
-    if (shape.size() != 3 || shape[1] != length || shape[2] != length) impl_->expect_shape(dump_layout::dataset(point, 0), {1, length, length});
+    if (shape.size() != 3 || shape[1] != length || shape[2] != length)
+      impl_->expect_shape(dump_layout::dataset(point, 0), {1, length, length});
     return {shape[0]};
   }
   Shape shape = impl_->shape_of_rows(point);
@@ -191,9 +204,11 @@ std::vector<float> DumpReader::read(const HookPoint& point, int64_t first, int64
 }
 
 std::vector<float> DumpReader::residual(int64_t layer, int64_t prompt) const {
-  if (layer < 0 || layer > n_layers()) fail_usage("{}: has residual states 0 to {}, not {}", impl_->index_path, n_layers(), layer);
+  if (layer < 0 || layer > n_layers())
+    fail_usage("{}: has residual states 0 to {}, not {}", impl_->index_path, n_layers(), layer);
   impl_->expect_prompt(prompt);
-  const HookPoint point = layer == 0 ? HookPoint{Point::resid_pre, 0} : HookPoint{Point::resid_post, static_cast<int>(layer - 1)};
+  const HookPoint point =
+      layer == 0 ? HookPoint{Point::resid_pre, 0} : HookPoint{Point::resid_post, static_cast<int>(layer - 1)};
   return read(point, impl_->tokens.offsets[static_cast<size_t>(prompt)], impl_->tokens.length(prompt));
 }
 
@@ -223,7 +238,8 @@ SinkStatistics DumpReader::sinks(int64_t block) const {
   }
   const auto columns = impl.read_floats(group + "/columns", {offsets.back(), sinks.heads});
   for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-    sinks.columns.emplace_back(columns.begin() + offsets[i] * sinks.heads, columns.begin() + offsets[i + 1] * sinks.heads);
+    sinks.columns.emplace_back(columns.begin() + offsets[i] * sinks.heads,
+                               columns.begin() + offsets[i + 1] * sinks.heads);
   }
   return sinks;
 }

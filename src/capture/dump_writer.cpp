@@ -33,13 +33,16 @@ struct Declared {
 };
 
 void check_tokens(const DumpTokens& tokens) {
-  const bool framed = tokens.offsets.size() >= 2 && tokens.offsets.front() == 0 && tokens.offsets.back() == tokens.size();
-  if (!framed || std::adjacent_find(tokens.offsets.begin(), tokens.offsets.end(), std::greater_equal<>()) != tokens.offsets.end()) {
-    fail_usage("dump: the prompts' offsets must rise from 0 to the {} tokens, with at least one token a prompt", tokens.size());
+  const bool framed =
+      tokens.offsets.size() >= 2 && tokens.offsets.front() == 0 && tokens.offsets.back() == tokens.size();
+  if (!framed || std::adjacent_find(tokens.offsets.begin(), tokens.offsets.end(), std::greater_equal<>()) !=
+                     tokens.offsets.end()) {
+    fail_usage("dump: the prompts' offsets must rise from 0 to the {} tokens, with at least one token a prompt",
+               tokens.size());
   }
   if (tokens.strings.size() != tokens.ids.size() || tokens.prompts.size() + 1 != tokens.offsets.size()) {
-    fail_usage("dump: {} ids, {} strings, {} offsets and {} prompts do not fit together", tokens.ids.size(), tokens.strings.size(),
-               tokens.offsets.size(), tokens.prompts.size());
+    fail_usage("dump: {} ids, {} strings, {} offsets and {} prompts do not fit together", tokens.ids.size(),
+               tokens.strings.size(), tokens.offsets.size(), tokens.prompts.size());
   }
 }
 
@@ -47,11 +50,13 @@ void check_options(const DumpOptions& options) {
   if (options.storage != "float32" && options.storage != "float16") {
     fail_usage("dump: storage is \"{}\"; choose float32 or float16", options.storage);
   }
-  if (options.gzip < 0 || options.gzip > 9) fail_usage("dump: gzip level {} is not between 0 (none) and 9", options.gzip);
+  if (options.gzip < 0 || options.gzip > 9)
+    fail_usage("dump: gzip level {} is not between 0 (none) and 9", options.gzip);
 }
 
 void check_size(std::string_view what, const std::vector<float>& values, int64_t expected) {
-  if (static_cast<int64_t>(values.size()) != expected) fail_usage("dump: {} has {} values, expected {}", what, values.size(), expected);
+  if (static_cast<int64_t>(values.size()) != expected)
+    fail_usage("dump: {} has {} values, expected {}", what, values.size(), expected);
 }
 
 // FNV-1a over ids and offsets: enough to tell whether a run that resumes has the same prompts.
@@ -59,7 +64,8 @@ uint64_t fingerprint(const DumpTokens& tokens) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const auto* values : {&tokens.ids, &tokens.offsets}) {
     for (const int64_t value : *values) {
-      for (int shift = 0; shift < 64; shift += 8) hash = (hash ^ (static_cast<uint64_t>(value) >> shift & 0xff)) * 0x100000001b3;
+      for (int shift = 0; shift < 64; shift += 8)
+        hash = (hash ^ (static_cast<uint64_t>(value) >> shift & 0xff)) * 0x100000001b3;
     }
   }
   return hash;
@@ -78,7 +84,8 @@ struct DumpWriter::Impl {
     check_tokens(tokens);
     check_options(options);
     info.storage = options.storage;
-    for (const std::string_view key : {"n_layers", "d_model"}) json_get<int64_t>(info.config, key, "dump: DumpInfo::config");
+    for (const std::string_view key : {"n_layers", "d_model"})
+      json_get<int64_t>(info.config, key, "dump: DumpInfo::config");
     staging.emplace(out);
     write_file(staging->path() / dump_layout::kRun, dump_layout::to_text(run_json()) + "\n");
     files.emplace(staging->path(), options);
@@ -126,10 +133,12 @@ struct DumpWriter::Impl {
   void mark_written(Declared& declared, int64_t first, int64_t count) const {
     if (first < 0 || count < 0 || first > static_cast<int64_t>(declared.written.size()) ||
         count > static_cast<int64_t>(declared.written.size()) - first) {
-      fail_usage("dump: rows {} to {} of {}, which has {}", first, first + count, declared.point.name(), declared.written.size());
+      fail_usage("dump: rows {} to {} of {}, which has {}", first, first + count, declared.point.name(),
+                 declared.written.size());
     }
     for (int64_t row = first; row < first + count; ++row) {
-      if (declared.written[static_cast<size_t>(row)]) fail_usage("dump: row {} of {} is written twice", row, declared.point.name());
+      if (declared.written[static_cast<size_t>(row)])
+        fail_usage("dump: row {} of {} is written twice", row, declared.point.name());
       declared.written[static_cast<size_t>(row)] = true;
     }
     declared.missing -= count;
@@ -169,13 +178,15 @@ void DumpWriter::declare(const HookPoint& point, std::vector<int64_t> row_shape)
     fail_usage("dump: {} has rows of shape [{}], expected {}", point.name(), fmt::join(row_shape, ", "),
                square ? "[heads]" : "at least one dimension");
   }
-  if (!impl.points.emplace(point.dataset(), std::move(declared)).second) fail_usage("dump: {} is declared twice", point.name());
+  if (!impl.points.emplace(point.dataset(), std::move(declared)).second)
+    fail_usage("dump: {} is declared twice", point.name());
   if (square) return;  // each prompt's dataset is made when it comes
   row_shape.insert(row_shape.begin(), rows);
   impl.queue->push(0, [&files = *impl.files, point, row_shape] { files.declare(point, 0, row_shape); });
 }
 
-void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* data, int64_t rows, int64_t row_size, int64_t row_stride) {
+void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* data, int64_t rows, int64_t row_size,
+                       int64_t row_stride) {
   Impl& impl = *impl_;
   impl.check_open(point.layer);
   const auto found = impl.points.find(point.dataset());
@@ -186,12 +197,14 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
   const int64_t length = square ? impl.tokens.length(first_row) : 0;
   const int64_t expected = square ? length * length : declared.row_size;
   if (row_size != expected || row_stride < row_size || (square && rows != declared.row_size)) {
-    fail_usage("dump: {}: {} rows of {} values at a distance of {}, expected {}rows of {}", point.name(), rows, row_size, row_stride,
-               square ? fmt::format("{} ", declared.row_size) : "", expected);
+    fail_usage("dump: {}: {} rows of {} values at a distance of {}, expected {}rows of {}", point.name(), rows,
+               row_size, row_stride, square ? fmt::format("{} ", declared.row_size) : "", expected);
   }
   const int64_t prompt = square ? first_row : 0;
   if (square) {
-    impl.queue->push(0, [&files = *impl.files, point, prompt, shape = Shape{rows, length, length}] { files.declare(point, prompt, shape); });
+    impl.queue->push(0, [&files = *impl.files, point, prompt, shape = Shape{rows, length, length}] {
+      files.declare(point, prompt, shape);
+    });
   }
   const int64_t piece_rows = std::max<int64_t>(1, kPieceValues / row_size);
   for (int64_t done = 0; done < rows; done += piece_rows) {
@@ -203,7 +216,8 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
     if (row_stride == row_size) {
       std::memcpy(copy.get(), from, static_cast<size_t>(bytes));
     } else {
-      for (int64_t row = 0; row < count; ++row) std::copy_n(from + row * row_stride, row_size, copy.get() + row * row_size);
+      for (int64_t row = 0; row < count; ++row)
+        std::copy_n(from + row * row_stride, row_size, copy.get() + row * row_size);
     }
     const int64_t first = square ? done : first_row + done;
     impl.queue->push(bytes, [&files = *impl.files, point, prompt, first, count, size, copy] {
@@ -216,7 +230,8 @@ void DumpWriter::write_sinks(int64_t block, SinkStatistics statistics) {
   Impl& impl = *impl_;
   impl.check_block(block);
   const auto kept = static_cast<int64_t>(statistics.tokens.size());
-  if (statistics.heads < 1 || statistics.kv_heads < 1 || statistics.head_dim < 1) fail_usage("dump: sinks without heads");
+  if (statistics.heads < 1 || statistics.kv_heads < 1 || statistics.head_dim < 1)
+    fail_usage("dump: sinks without heads");
   impl.check_positions("sinks", statistics.tokens);
   check_size("sinks: column_sums", statistics.column_sums, statistics.heads * impl.tokens.size());
   check_size("sinks: late_column_sums", statistics.late_column_sums, statistics.heads * impl.tokens.size());
@@ -227,7 +242,8 @@ void DumpWriter::write_sinks(int64_t block, SinkStatistics statistics) {
   }
   int64_t bytes = 3 * bytes_of(statistics.column_sums) + bytes_of(statistics.values);
   for (size_t i = 0; i < statistics.columns.size(); ++i) {
-    check_size("sinks: a column", statistics.columns[i], statistics.heads * impl.tokens.length(statistics.tokens[i].first));
+    check_size("sinks: a column", statistics.columns[i],
+               statistics.heads * impl.tokens.length(statistics.tokens[i].first));
     bytes += 2 * bytes_of(statistics.columns[i]);  // they are joined for writing
   }
   const auto shared = std::make_shared<const SinkStatistics>(std::move(statistics));
@@ -274,8 +290,10 @@ void DumpWriter::finish(const std::string& model_sha256) {
   impl.finished = true;
 }
 
-int64_t dump_bytes(const DumpTokens& tokens, const std::vector<std::pair<HookPoint, std::vector<int64_t>>>& points, const DumpOptions& options) {
-  // Around the values: a file for each layer, headers of datasets and groups; for a string its reference and its heap entry.
+int64_t dump_bytes(const DumpTokens& tokens, const std::vector<std::pair<HookPoint, std::vector<int64_t>>>& points,
+                   const DumpOptions& options) {
+  // Around the values: a file for each layer, headers of datasets and groups; for a string its reference and its heap
+  // entry.
   constexpr int64_t kFile = 4096, kDataset = 512, kString = 48;
   const int64_t value_size = options.storage == "float16" ? 2 : 4;
   int64_t total = 4 * kFile;

@@ -39,7 +39,8 @@ class PromptReader {
     } catch (const Error& error) {
       fail("{}: {}", where, error.what());
     }
-    if (request_.bos == Bos::always && (ids.empty() || ids.front() != *tokenizer().bos())) ids.insert(ids.begin(), *tokenizer().bos());
+    if (request_.bos == Bos::always && (ids.empty() || ids.front() != *tokenizer().bos()))
+      ids.insert(ids.begin(), *tokenizer().bos());
     if (ids.empty()) fail("{}: the prompt is empty; give at least one token of text", where);
     add(ids, {{"source", where}, {"text", text}});
   }
@@ -52,7 +53,8 @@ class PromptReader {
     for (size_t i = 0; i < lines.size(); ++i) {
       if (lines[i].empty()) continue;  // a blank line separates prompts for the eye
       const std::string where = fmt::format("{}, line {}", name, i + 1);
-      add_text(jsonl ? json_get<std::string>(parse_json(lines[i], where), "text", where) : std::string(lines[i]), where);
+      add_text(jsonl ? json_get<std::string>(parse_json(lines[i], where), "text", where) : std::string(lines[i]),
+               where);
     }
     if (tokens_.prompts.size() == before) fail("{}: there is no prompt in this file", path.string());
   }
@@ -66,7 +68,8 @@ class PromptReader {
       if (!row.is_array() || row.empty()) fail("{}: prompt {} is not an array of token ids, or is empty", name, p);
       std::vector<int64_t> ids;
       for (const Json& id : row) {
-        if (!id.is_number_integer()) fail("{}: prompt {} holds a {}; expected integer token ids", name, p, id.type_name());
+        if (!id.is_number_integer())
+          fail("{}: prompt {} holds a {}; expected integer token ids", name, p, id.type_name());
         ids.push_back(id.get<int64_t>());
       }
       add(ids, {{"source", fmt::format("{}, prompt {}", name, p)}});
@@ -87,8 +90,8 @@ class PromptReader {
     if (step < 1) fail_usage("--length is {}; expected {} or more", request_.length, with_bos ? 2 : 1);
     const int64_t available = static_cast<int64_t>(ids.size()) / step;
     if (available < request_.windows)
-      fail("{}: its {} tokens make {} windows of {}; {} were asked for (lower --windows or --length)", path.string(), ids.size(),
-           available, request_.length, request_.windows);
+      fail("{}: its {} tokens make {} windows of {}; {} were asked for (lower --windows or --length)", path.string(),
+           ids.size(), available, request_.length, request_.windows);
     for (int64_t window = 0; window < request_.windows; ++window) {
       std::vector<int64_t> part(ids.begin() + window * step, ids.begin() + (window + 1) * step);
       if (with_bos) part.insert(part.begin(), *tokenizer().bos());
@@ -121,13 +124,15 @@ class PromptReader {
 
 DumpTokens read_prompts(const PromptRequest& request, const Tokenizer* tokenizer) {
   PromptReader reader(request, tokenizer);
-  for (size_t i = 0; i < request.texts.size(); ++i) reader.add_text(request.texts[i], fmt::format("--prompt {}", i + 1));
+  for (size_t i = 0; i < request.texts.size(); ++i)
+    reader.add_text(request.texts[i], fmt::format("--prompt {}", i + 1));
   if (request.prompts_file) reader.add_lines(*request.prompts_file);
   if (request.ids_file) reader.add_ids(*request.ids_file);
   if (request.text_file) reader.add_windows(*request.text_file);
   if (request.texts.empty() && !request.prompts_file && !request.ids_file && !request.text_file) {
     const std::vector<std::string_view> prompts = lines_of(builtin_prompts());
-    for (size_t i = 0; i < prompts.size(); ++i) reader.add_text(std::string(prompts[i]), fmt::format("built-in prompt {}", i + 1));
+    for (size_t i = 0; i < prompts.size(); ++i)
+      reader.add_text(std::string(prompts[i]), fmt::format("built-in prompt {}", i + 1));
   }
   return reader.take();
 }

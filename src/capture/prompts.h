@@ -19,15 +19,15 @@ enum class Bos : uint8_t { automatic, always, never };
 struct PromptRequest {
   std::vector<std::string> texts;                     ///< --prompt
   std::optional<std::filesystem::path> prompts_file;  ///< --prompts: a prompt a line, or .jsonl with a field `text`
-  std::optional<std::filesystem::path> ids_file;      ///< --ids: JSON, an array of arrays of ids; no BOS is added to them
-  std::optional<std::filesystem::path> text_file;     ///< --text: a corpus, cut into windows
-  int64_t windows = 16;                               ///< of the corpus, from its beginning
-  int64_t length = 256;                               ///< tokens of a window, a BOS included
+  std::optional<std::filesystem::path> ids_file;   ///< --ids: JSON, an array of arrays of ids; no BOS is added to them
+  std::optional<std::filesystem::path> text_file;  ///< --text: a corpus, cut into windows
+  int64_t windows = 16;                            ///< of the corpus, from its beginning
+  int64_t length = 256;                            ///< tokens of a window, a BOS included
   Bos bos = Bos::automatic;
 };
 
-/// Reads and tokenizes. `tokenizer` may be null where only ids are asked for. Throws Error naming file and line for whatever is
-/// missing, empty, not UTF-8 or too short; UsageError for a request that contradicts itself.
+/// Reads and tokenizes. `tokenizer` may be null where only ids are asked for. Throws Error naming file and line for
+/// whatever is missing, empty, not UTF-8 or too short; UsageError for a request that contradicts itself.
 DumpTokens read_prompts(const PromptRequest& request, const Tokenizer* tokenizer);
 
 /// What read_prompts puts in front of each text, for people: "none", or piece and id.

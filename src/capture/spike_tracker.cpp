@@ -21,9 +21,8 @@ void SpikeTracker::look(const TensorView& residual, int64_t first_row) {
     const std::span<const double> window(norms.data() + (offsets_[prompt] - first_row),
                                          static_cast<size_t>(offsets_[prompt + 1] - offsets_[prompt]));
     std::vector<int64_t> found = find_spike_tokens(window).tokens;
-    std::sort(found.begin(), found.end(), [&](int64_t a, int64_t b) {
-      return window[static_cast<size_t>(a)] > window[static_cast<size_t>(b)];
-    });
+    std::sort(found.begin(), found.end(),
+              [&](int64_t a, int64_t b) { return window[static_cast<size_t>(a)] > window[static_cast<size_t>(b)]; });
     for (const int64_t token : found) {
       if (kept_[prompt] >= kMost) break;
       kept_[prompt] += tokens_.insert({static_cast<int64_t>(prompt), token}).second;

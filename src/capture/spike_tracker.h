@@ -1,4 +1,5 @@
-// Which tokens a capture keeps columns and rows of: found while the pass runs, so that spikes inside the text count too.
+// Which tokens a capture keeps columns and rows of: found while the pass runs, so that spikes inside the text count
+// too.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 
 namespace spikescope {
 
-/// The first token of each prompt, and every token that the automatic spike rule (stats/spike_rule.h) has found in a residual
-/// state shown so far. At most kMost a prompt, those with the largest norms first.
+/// The first token of each prompt, and every token that the automatic spike rule (stats/spike_rule.h) has found in a
+/// residual state shown so far. At most kMost a prompt, those with the largest norms first.
 class SpikeTracker {
  public:
   static constexpr size_t kMost = 32;

@@ -25,7 +25,7 @@ struct CatalogueEntry {
   std::string family;  ///< "llama", "gemma3"
   std::string source;  ///< where the model is published
   std::string licence, licence_url;
-  bool licence_must_be_accepted = false;  ///< the terms bind the user: fetch() refuses until told that they are accepted
+  bool licence_must_be_accepted = false;  ///< the terms bind the user: fetch() refuses until they are accepted
   std::string file;                       ///< file name in the cache
   int64_t size = 0;                       ///< bytes
   std::string sha256;                     ///< 64 lower-case hexadecimal digits

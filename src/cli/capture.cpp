@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-
 #include <sys/resource.h>
 
 #include <cmath>
@@ -22,11 +21,14 @@ int64_t peak_rss_mib() {
   return usage.ru_maxrss / 1024;
 }
 
-Bos parse_bos(const std::string& bos) { return bos == "always" ? Bos::always : bos == "never" ? Bos::never : Bos::automatic; }
+Bos parse_bos(const std::string& bos) {
+  return bos == "always" ? Bos::always : bos == "never" ? Bos::never : Bos::automatic;
+}
 
 void warn_of_slow_blas(const Session& session) {
   if (!blas().fast)
-    note(session, "warning: LibTorch uses a reference BLAS, which is about a hundred times slower; install libopenblas0-openmp");
+    note(session,
+         "warning: LibTorch uses a reference BLAS, which is about a hundred times slower; install libopenblas0-openmp");
 }
 
 constexpr const char* kExamples = R"(Examples:
@@ -43,17 +45,31 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
   command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command.add_option("--out", options.out, "Folder for the results")->required();
   command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->group("Prompts");
-  command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")->group("Prompts");
-  command.add_option("--ids", prompts.ids_file, "JSON file, an array of arrays of token ids, fed as they are")->group("Prompts");
+  command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")
+      ->group("Prompts");
+  command.add_option("--ids", prompts.ids_file, "JSON file, an array of arrays of token ids, fed as they are")
+      ->group("Prompts");
   command.add_option("--text", prompts.text_file, "Text file to cut into windows")->group("Prompts");
-  command.add_option("--windows", prompts.windows, "Windows to cut from --text")->capture_default_str()->group("Prompts");
-  command.add_option("--length", prompts.length, "Tokens a window, a BOS included")->capture_default_str()->group("Prompts");
+  command.add_option("--windows", prompts.windows, "Windows to cut from --text")
+      ->capture_default_str()
+      ->group("Prompts");
+  command.add_option("--length", prompts.length, "Tokens a window, a BOS included")
+      ->capture_default_str()
+      ->group("Prompts");
   command.add_option("--bos", options.bos, "Begin each text with BOS: auto (as the tokenizer does), always, never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str()->group("Prompts");
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str()
+      ->group("Prompts");
   command.add_option("--storage", options.request.storage.storage, "Precision of the dump: float32 or float16")
-      ->check(CLI::IsMember({"float32", "float16"}))->capture_default_str()->group("Dump");
-  command.add_option("--gzip", options.request.storage.gzip, "Compress the dump, 1 (fast) to 9 (small), with shuffle; 0: not")
-      ->check(CLI::Range(0, 9))->capture_default_str()->group("Dump");
+      ->check(CLI::IsMember({"float32", "float16"}))
+      ->capture_default_str()
+      ->group("Dump");
+  command
+      .add_option("--gzip", options.request.storage.gzip,
+                  "Compress the dump, 1 (fast) to 9 (small), with shuffle; 0: not")
+      ->check(CLI::Range(0, 9))
+      ->capture_default_str()
+      ->group("Dump");
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
 }
 
@@ -80,15 +96,18 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   info.command = session.command_line;
   info.version = version();
   info.bos = bos_description(prompts, tokenizer ? &*tokenizer : nullptr);
-  note(session, fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,
-                            checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
-                            tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s", info.bos));
+  note(session,
+       fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,
+                   checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
+                   tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s", info.bos));
 
   Progress progress("capture", session.quiet);
   const auto began = std::chrono::steady_clock::now();
   const CaptureSummary summary = capture(*checkpoint, tokens, info, options.request, options.out, [&](double fraction) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    progress.update(fraction, fmt::format("{} tokens/s", format_count(std::lround(fraction * static_cast<double>(tokens.size()) / std::max(seconds, 1e-3)))));
+    progress.update(fraction,
+                    fmt::format("{} tokens/s", format_count(std::lround(fraction * static_cast<double>(tokens.size()) /
+                                                                        std::max(seconds, 1e-3)))));
   });
   progress.done();
   return summary;
@@ -117,8 +136,10 @@ void add_capture(CLI::App& app, Session& session) {
   command->footer(kExamples);
   auto options = std::make_shared<CaptureOptions>();
   add_capture_options(*command, *options);
-  command->add_option("--points", options->request.points,
-                      "Hook points by name or glob (repeatable); '*' is all (default: blocks.*.resid_post)")->group("Dump");
+  command
+      ->add_option("--points", options->request.points,
+                   "Hook points by name or glob (repeatable); '*' is all (default: blocks.*.resid_post)")
+      ->group("Dump");
   command->add_flag("--sinks", options->request.sinks, "Add attention-sink statistics of every block")->group("Dump");
   command->add_flag("--writers", options->request.writers, "Add what each block writes at spike tokens")->group("Dump");
   command->callback([options, &session] {

@@ -28,6 +28,8 @@ void note(const Session& session, const std::string& text) {
   if (!session.quiet) fmt::print(stderr, "{}\n", text);
 }
 
-std::string json_text(const Json& json, int indent) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace spikescope

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -15,10 +14,10 @@ namespace spikescope {
 
 /// State of one call of the program.
 struct Session {
-  std::string command_line;  ///< as typed, for the record
-  int threads = 0;           ///< --threads; 0: all cores available
-  bool json = false;         ///< --json: one document on standard output
-  bool quiet = false;        ///< --quiet: no progress, no notes
+  std::string command_line;     ///< as typed, for the record
+  int threads = 0;              ///< --threads; 0: all cores available
+  bool json = false;            ///< --json: one document on standard output
+  bool quiet = false;           ///< --quiet: no progress, no notes
   std::function<int()> action;  ///< of the sub-command that was called; returns the exit code
 };
 
@@ -47,14 +46,15 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 /// The summary as JSON: what capture --json prints.
 Json to_json(const CaptureSummary& summary);
 
-/// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty: the
-/// dump's own checkpoint.
+/// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty:
+/// the dump's own checkpoint.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
                      const Session& session);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
 
-/// The path that --model means: a catalogue name's cached file, or the path itself. Throws Error for a name not fetched yet.
+/// The path that --model means: a catalogue name's cached file, or the path itself. Throws Error for a name not fetched
+/// yet.
 std::filesystem::path resolve_model(const std::string& model);
 /// The name that people call the model by: the catalogue's, or the file's or folder's.
 std::string model_name(const std::string& model);

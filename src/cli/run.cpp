@@ -1,6 +1,7 @@
+#include "analyses/run.h"
+
 #include <fmt/format.h>
 
-#include "analyses/run.h"
 #include "cli/command.h"
 
 namespace fs = std::filesystem;
@@ -16,7 +17,8 @@ void add_run(CLI::App& app, Session& session) {
 Without prompts, a dozen built-in ones are used. The report is OUT/report/index.html.)");
   auto options = std::make_shared<CaptureOptions>();
   add_capture_options(*command, *options);
-  command->add_option("--points", options->request.points, "Hook points to dump besides those the analyses need")->group("Dump");
+  command->add_option("--points", options->request.points, "Hook points to dump besides those the analyses need")
+      ->group("Dump");
   command->callback([options, &session] {
     session.action = [options, &session] {
       std::vector<const Analysis*> all;
@@ -30,8 +32,12 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
       note(session, fmt::format("captured in {:.1f} s", summary.seconds));
       run_analyses_on(options->out, {}, options->model, session);
       const fs::path page = write_report_for(options->out, session);
-      if (session.json) fmt::print("{}\n", json_text({{"capture", to_json(summary)}, {"results", (options->out / "results").string()}, {"report", page.string()}}));
-      else fmt::print("report: {}\n", page.string());
+      if (session.json)
+        fmt::print("{}\n", json_text({{"capture", to_json(summary)},
+                                      {"results", (options->out / "results").string()},
+                                      {"report", page.string()}}));
+      else
+        fmt::print("report: {}\n", page.string());
       return 0;
     };
   });

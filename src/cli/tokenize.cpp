@@ -34,7 +34,8 @@ Json encoded(const Tokenizer& tokenizer, const std::string& text, bool special) 
 }
 
 Json decoded(const Tokenizer& tokenizer, const Json& line, const std::string& where, bool skip_special) {
-  if (!line.is_object() || !line.contains("ids") || !line["ids"].is_array()) fail("{}: expected {{\"ids\": [...]}}", where);
+  if (!line.is_object() || !line.contains("ids") || !line["ids"].is_array())
+    fail("{}: expected {{\"ids\": [...]}}", where);
   std::vector<int64_t> ids;
   for (const Json& id : line["ids"]) {
     if (!id.is_number_integer()) fail("{}: 'ids' holds a {}; expected integers", where, id.type_name());
@@ -88,9 +89,11 @@ void add_tokenize(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or back");
   command->footer(kExamples);
   auto options = std::make_shared<TokenizeOptions>();
-  command->add_option("--model", options->model, "Catalogue name, GGUF file, or folder with tokenizer.json")->required();
+  command->add_option("--model", options->model, "Catalogue name, GGUF file, or folder with tokenizer.json")
+      ->required();
   command->add_option("text", options->text, "The text (default: standard input, whole)");
-  command->add_option("--jsonl", options->jsonl, "File with a JSON object a line: field 'text' (--decode: 'ids'); '-' for standard input");
+  command->add_option("--jsonl", options->jsonl,
+                      "File with a JSON object a line: field 'text' (--decode: 'ids'); '-' for standard input");
   command->add_flag("--no-special", options->no_special, "Do not add BOS, EOS and the like");
   command->add_flag("--decode", options->decode, "Ids to text: {\"ids\": [...]} a line in, {\"text\": ...} a line out");
   command->add_flag("--skip-special", options->skip_special, "With --decode: leave special tokens out");

@@ -23,8 +23,8 @@ std::string supported(std::span<const std::string_view> Family::*names) {
   return fmt::format("{}", fmt::join(all, ", "));
 }
 
-const Family& find_family(std::span<const std::string_view> Family::*names, const std::string& name, const std::string& what,
-                          std::string_view key) {
+const Family& find_family(std::span<const std::string_view> Family::*names, const std::string& name,
+                          const std::string& what, std::string_view key) {
   for (const Family& family : families()) {
     const auto& known = family.*names;
     if (std::find(known.begin(), known.end(), name) != known.end()) return family;
@@ -37,13 +37,18 @@ bool uses(const Architecture& a, Role role) {
   switch (role) {
     case Role::b_q:
     case Role::b_k:
-    case Role::b_v: return a.attention_bias;
-    case Role::b_o: return a.attention_out_bias;
+    case Role::b_v:
+      return a.attention_bias;
+    case Role::b_o:
+      return a.attention_out_bias;
     case Role::b_gate:
     case Role::b_up:
-    case Role::b_down: return a.mlp_bias;
-    case Role::unembedding: return !a.tied_embeddings;
-    default: return true;
+    case Role::b_down:
+      return a.mlp_bias;
+    case Role::unembedding:
+      return !a.tied_embeddings;
+    default:
+      return true;
   }
 }
 
@@ -55,7 +60,8 @@ int64_t layer_of(std::string_view tensor) {
     int64_t layer = 0;
     size_t i = at + prefix.size();
     if (i >= tensor.size() || tensor[i] < '0' || tensor[i] > '9') continue;
-    for (; i < tensor.size() && tensor[i] >= '0' && tensor[i] <= '9' && layer < (int64_t{1} << 32); ++i) layer = layer * 10 + (tensor[i] - '0');
+    for (; i < tensor.size() && tensor[i] >= '0' && tensor[i] <= '9' && layer < (int64_t{1} << 32); ++i)
+      layer = layer * 10 + (tensor[i] - '0');
     return layer;
   }
   return -1;
@@ -64,8 +70,8 @@ int64_t layer_of(std::string_view tensor) {
 void check_no_extra_layers(const TensorTable& tensors, const Architecture& a, const std::string& what) {
   for (const TensorInfo& tensor : tensors.tensors())
     if (const int64_t layer = layer_of(tensor.name); layer >= a.n_layers)
-      fail("{}: tensor '{}' belongs to layer {}, but the config has {} layers (0 to {})", what, tensor.name, layer, a.n_layers,
-           a.n_layers - 1);
+      fail("{}: tensor '{}' belongs to layer {}, but the config has {} layers (0 to {})", what, tensor.name, layer,
+           a.n_layers, a.n_layers - 1);
 }
 
 /// What to do about a path that is no checkpoint.
@@ -74,14 +80,18 @@ void check_no_extra_layers(const TensorTable& tensors, const Architecture& a, co
   if (!fs::exists(path)) {
     const bool hub_name = std::count(text.begin(), text.end(), '/') == 1 && text.front() != '/' && text.front() != '.';
     if (hub_name)
-      fail("'{}' is not a file or folder here; Spikescope does not download from a hub: fetch the repository yourself and give "
-           "its folder, or use a name that 'spikescope models' lists", text);
+      fail(
+          "'{}' is not a file or folder here; Spikescope does not download from a hub: fetch the repository yourself "
+          "and give its folder, or use a name that 'spikescope models' lists",
+          text);
     fail("'{}': no such file or folder, nor a name that 'spikescope models' lists", text);
   }
   const std::string extension = path.extension().string();
   if (extension == ".bin" || extension == ".pt" || extension == ".pth")
-    fail("{}: pickled PyTorch weights can run code and are not read; convert them to safetensors (save_pretrained with "
-         "safe_serialization=True)", text);
+    fail(
+        "{}: pickled PyTorch weights can run code and are not read; convert them to safetensors (save_pretrained with "
+        "safe_serialization=True)",
+        text);
   if (extension == ".safetensors") fail("{}: give the folder that holds this file and config.json", text);
   fail("{}: neither a GGUF file (.gguf) nor a Hugging Face folder with config.json", text);
 }
@@ -92,7 +102,8 @@ void refuse_packed_weights(const Json& config, const std::string& what) {
   if (packed == config.end() || !packed->is_object()) return;
   const std::string method = json_get_or<std::string>(*packed, "quant_method", "unknown", what);
   if (method != "gguf")
-    fail("{}: the weights are packed by '{}', which is not supported; use the original checkpoint or a GGUF of it", what, method);
+    fail("{}: the weights are packed by '{}', which is not supported; use the original checkpoint or a GGUF of it",
+         what, method);
 }
 
 fs::path weight_file(const fs::path& folder) {
@@ -117,8 +128,10 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path) {
   if (!folder && !(fs::is_regular_file(path) && path.extension() == ".gguf")) fail_not_a_checkpoint(path);
   if (folder && !fs::exists(path / "config.json")) fail_not_a_checkpoint(path);
   checkpoint->path_ = fs::canonical(path);
-  if (folder) checkpoint->open_huggingface();
-  else checkpoint->open_gguf();
+  if (folder)
+    checkpoint->open_huggingface();
+  else
+    checkpoint->open_gguf();
   return checkpoint;
 }
 
@@ -136,17 +149,18 @@ void Checkpoint::open_gguf() {
   architecture_.attention_scale = 1.0 / std::sqrt(static_cast<double>(architecture_.head_dim));
   validate(architecture_, what);
   check_no_extra_layers(tensors_, architecture_, what);
-  weights_ = std::make_unique<ModelWeights>(tensors_, architecture_, [this, &family](Role role, int layer) -> WeightPlace {
-    if (!uses(architecture_, role)) return {};
-    for (const RoleName& entry : family.names)
-      if (entry.role == role) {
-        int64_t heads = 0;
-        if (family.gguf_permutes_qk && (role == Role::w_q || role == Role::b_q)) heads = architecture_.n_heads;
-        if (family.gguf_permutes_qk && (role == Role::w_k || role == Role::b_k)) heads = architecture_.n_kv_heads;
-        return {with_layer(entry.gguf, layer), heads};
-      }
-    return {};
-  });
+  weights_ =
+      std::make_unique<ModelWeights>(tensors_, architecture_, [this, &family](Role role, int layer) -> WeightPlace {
+        if (!uses(architecture_, role)) return {};
+        for (const RoleName& entry : family.names)
+          if (entry.role == role) {
+            int64_t heads = 0;
+            if (family.gguf_permutes_qk && (role == Role::w_q || role == Role::b_q)) heads = architecture_.n_heads;
+            if (family.gguf_permutes_qk && (role == Role::w_k || role == Role::b_k)) heads = architecture_.n_kv_heads;
+            return {with_layer(entry.gguf, layer), heads};
+          }
+        return {};
+      });
 }
 
 void Checkpoint::open_huggingface() {
@@ -154,7 +168,8 @@ void Checkpoint::open_huggingface() {
   const Json config = read_json_file(path_ / "config.json", int64_t{16} << 20);
   if (!config.is_object()) fail("{}: expected a JSON object", what);
   refuse_packed_weights(config, what);
-  const Family& family = find_family(&Family::model_types, json_get<std::string>(config, "model_type", what), what, "model_type");
+  const Family& family =
+      find_family(&Family::model_types, json_get<std::string>(config, "model_type", what), what, "model_type");
   format_ = "safetensors";
   architecture_ = family.from_config(config, what);
   architecture_.family = family.name;
@@ -168,16 +183,18 @@ void Checkpoint::open_huggingface() {
   constexpr std::string_view kPrefix = "model.";
   const bool bare = !tensors_.find("model.embed_tokens.weight") && tensors_.find("embed_tokens.weight");
   if (bare && !tensors_.find("lm_head.weight")) architecture_.tied_embeddings = true;
-  weights_ = std::make_unique<ModelWeights>(tensors_, architecture_, [this, &family, bare, kPrefix](Role role, int layer) -> WeightPlace {
-    if (!uses(architecture_, role)) return {};
-    for (const RoleName& entry : family.names)
-      if (entry.role == role) {
-        std::string_view name = entry.huggingface;
-        if (bare && name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
-        return {with_layer(name, layer), 0};
-      }
-    return {};
-  });
+  weights_ = std::make_unique<ModelWeights>(tensors_, architecture_,
+                                            [this, &family, bare, kPrefix](Role role, int layer) -> WeightPlace {
+                                              if (!uses(architecture_, role)) return {};
+                                              for (const RoleName& entry : family.names)
+                                                if (entry.role == role) {
+                                                  std::string_view name = entry.huggingface;
+                                                  if (bare && name.starts_with(kPrefix))
+                                                    name.remove_prefix(kPrefix.size());
+                                                  return {with_layer(name, layer), 0};
+                                                }
+                                              return {};
+                                            });
 }
 
 std::vector<std::string> Checkpoint::unused_tensors() const {

@@ -17,12 +17,13 @@ namespace spikescope {
 
 class Checkpoint {
  public:
-  /// Opens a GGUF file (any part of a split one) or a Hugging Face folder. Throws Error for whatever is missing, damaged or
-  /// not supported; a name like org/name, a pytorch_model.bin, GPTQ or AWQ weights get an error that says what to do.
+  /// Opens a GGUF file (any part of a split one) or a Hugging Face folder. Throws Error for whatever is missing,
+  /// damaged or not supported; a name like org/name, a pytorch_model.bin, GPTQ or AWQ weights get an error that says
+  /// what to do.
   static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }      ///< absolute
-  const std::string& format() const { return format_; }            ///< "GGUF v3" or "safetensors"
+  const std::filesystem::path& path() const { return path_; }  ///< absolute
+  const std::string& format() const { return format_; }        ///< "GGUF v3" or "safetensors"
   const Architecture& architecture() const { return architecture_; }
   const TensorTable& tensors() const { return tensors_; }
   const ModelWeights& weights() const { return *weights_; }

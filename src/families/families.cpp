@@ -1,6 +1,6 @@
-#include "families/family.h"
-
 #include <array>
+
+#include "families/family.h"
 
 namespace spikescope {
 

@@ -1,5 +1,5 @@
-// What a model family is: how its config becomes an Architecture, and what its tensors are called. One row of the table in
-// families/families.cpp each; families/<name>.cpp is a page of mapping, with no forward pass of its own.
+// What a model family is: how its config becomes an Architecture, and what its tensors are called. One row of the table
+// in families/families.cpp each; families/<name>.cpp is a page of mapping, with no forward pass of its own.
 #pragma once
 
 #include <span>
@@ -21,9 +21,9 @@ struct RoleName {
 };
 
 struct Family {
-  std::string_view name;                                ///< "llama"
-  std::span<const std::string_view> model_types;        ///< `model_type` in config.json
-  std::span<const std::string_view> gguf_architectures; ///< `general.architecture` in GGUF
+  std::string_view name;                                 ///< "llama"
+  std::span<const std::string_view> model_types;         ///< `model_type` in config.json
+  std::span<const std::string_view> gguf_architectures;  ///< `general.architecture` in GGUF
   /// From config.json, as transformers 4 or 5 writes it. `what` names the file in messages.
   Architecture (*from_config)(const Json& config, const std::string& what);
   /// From GGUF metadata; `tensors` tells what metadata does not (biases, tied embeddings, RoPE factors).

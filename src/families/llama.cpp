@@ -37,12 +37,17 @@ constexpr std::array kNames = {
 
 Activator activation(const std::string& name, const std::string& what) {
   constexpr std::array<std::pair<std::string_view, Activator>, 6> kActivations = {{
-      {"silu", Activator::silu}, {"swish", Activator::silu}, {"gelu", Activator::gelu},
-      {"gelu_new", Activator::gelu_tanh}, {"gelu_pytorch_tanh", Activator::gelu_tanh}, {"relu", Activator::relu},
+      {"silu", Activator::silu},
+      {"swish", Activator::silu},
+      {"gelu", Activator::gelu},
+      {"gelu_new", Activator::gelu_tanh},
+      {"gelu_pytorch_tanh", Activator::gelu_tanh},
+      {"relu", Activator::relu},
   }};
   for (const auto& [known, activator] : kActivations)
     if (known == name) return activator;
-  fail("{}: activation 'hidden_act': '{}' is not supported; expected silu, gelu, gelu_pytorch_tanh or relu", what, name);
+  fail("{}: activation 'hidden_act': '{}' is not supported; expected silu, gelu, gelu_pytorch_tanh or relu", what,
+       name);
 }
 
 Architecture from_config(const Json& config, const std::string& what) {
@@ -95,7 +100,8 @@ Architecture from_gguf(const Json& metadata, const TensorTable& tensors, const s
     // LLaMA 3's scaling as llama.cpp's converter stores it: a divisor for each pair.
     const std::vector<float> divisors = read_tensor(*factors);
     if (divisors.size() != a.rope.frequencies.size())
-      fail("{}: tensor 'rope_freqs.weight' has {} values; expected {}", what, divisors.size(), a.rope.frequencies.size());
+      fail("{}: tensor 'rope_freqs.weight' has {} values; expected {}", what, divisors.size(),
+           a.rope.frequencies.size());
     for (size_t i = 0; i < divisors.size(); ++i) {
       if (!(divisors[i] > 0.0f) || !std::isfinite(divisors[i]))
         fail("{}: tensor 'rope_freqs.weight' holds {} at [{}]; expected a positive divisor", what, divisors[i], i);

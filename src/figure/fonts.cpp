@@ -5,9 +5,11 @@
 #include <cstdint>
 
 #include "base/error.h"
-#include "figure/process.h"
+#include "base/utf8.h"
 #include "figure/text.h"
 #include "io/output_file.h"
+#include "io/process.h"
+#include "io/scratch_folder.h"
 
 namespace spikescope {
 namespace {
@@ -18,7 +20,7 @@ constexpr std::string_view kCommon =
 std::string ask_fontconfig() {
   try {
     const ScratchFolder scratch;
-    const int code = run_program({"fc-list", "--format", "%{charset}\n"}, scratch / "charsets");
+    const int code = run_process({"fc-list", "--format", "%{charset}\n"}, scratch / "charsets").code;
     return code == 0 ? read_file(scratch / "charsets", 64 << 20) : std::string();
   } catch (const Error&) {
     return "";

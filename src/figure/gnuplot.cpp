@@ -7,10 +7,11 @@
 #include "base/fail.h"
 #include "figure/csv.h"
 #include "figure/paper.h"
-#include "figure/process.h"
 #include "figure/text.h"
 #include "io/output_file.h"
 #include "io/printable.h"
+#include "io/process.h"
+#include "io/scratch_folder.h"
 
 namespace spikescope {
 namespace {
@@ -35,32 +36,17 @@ void run_gnuplot(const std::string& script) {
   const ScratchFolder scratch;
   write_file(scratch / "figures.gp", script);
   // Without the user's start-up file.
-  const int code = run_program({"gnuplot", "--default-settings", (scratch / "figures.gp").string()}, scratch / "log");
+  const int code =
+      run_process({"gnuplot", "--default-settings", (scratch / "figures.gp").string()}, scratch / "log").code;
   if (code == 127) {
     fail("gnuplot is needed for figures and was not found in PATH; install it (Debian: apt install gnuplot-nox)");
   }
   if (code != 0) {
     fail(
         "gnuplot failed (exit code {}): {}; it has to be version 5.2 or newer with the terminals svg, pdfcairo and "
-        "pngcairo "
-        "(Debian: gnuplot-nox)",
+        "pngcairo (Debian: gnuplot-nox)",
         code, complaint(scratch / "log"));
   }
-}
-
-std::string xml_escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else
-      out += c;
-  }
-  return out;
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
@@ -73,11 +59,11 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 std::string finish_svg(std::string svg, const Figure& figure) {
   const std::string_view head = "<title>Gnuplot</title>";
   if (const size_t at = svg.find(head); at != std::string::npos) {
-    svg.replace(at, head.size(), fmt::format("<title>{}</title>", xml_escape(visible_text(figure.title, 300))));
+    svg.replace(at, head.size(), fmt::format("<title>{}</title>", escape_markup(visible_text(figure.title, 300))));
   }
   if (const size_t at = svg.find("<desc>"), end = svg.find("</desc>", at);
       at != std::string::npos && end != std::string::npos) {
-    svg.replace(at, end - at, "<desc>" + xml_escape(visible_text(figure.caption, 2000)));
+    svg.replace(at, end - at, "<desc>" + escape_markup(visible_text(figure.caption, 2000)));
   }
   // Names that a viewer would show as tooltips.
   const std::string_view open = "<title>gnuplot_plot_", close = "</title>";

@@ -19,28 +19,8 @@ constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
 constexpr size_t kSurfacePoints = 8000;  // of all rows; more makes the page heavy and shows nothing new
 constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
 
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 /// One line for plotly.js.
-std::string label(std::string_view text, size_t most = 120) { return escape(visible_text(text, most)); }
+std::string label(std::string_view text, size_t most = 120) { return escape_markup(visible_text(text, most)); }
 
 /// Lines of a hover text.
 std::string hover_text(std::string_view text) {
@@ -87,7 +67,7 @@ void set_ticks(Json& out, const std::vector<Tick>& ticks, auto place) {
   out["ticktext"] = Json::array();
   for (const Tick& tick : ticks) {
     out["tickvals"].push_back(place(tick.at));
-    out["ticktext"].push_back(escape(tick.label));
+    out["ticktext"].push_back(escape_markup(tick.label));
   }
 }
 

@@ -6,10 +6,11 @@
 #include <array>
 #include <cstdint>
 
+#include "base/utf8.h"
+
 namespace spikescope {
 namespace {
 
-constexpr char32_t kInvalid = static_cast<char32_t>(-1);
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 struct CodeRange {
@@ -41,27 +42,8 @@ size_t cells_of(char32_t code) {
   return contains(kWide, code) ? 2 : 1;
 }
 
-void append_utf8(std::string& out, char32_t code) {
-  const auto byte = [&out](char32_t value) { out += static_cast<char>(value); };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    byte(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  } else {
-    byte(0xF0 | code >> 18);
-    byte(0x80 | (code >> 12 & 0x3F));
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  }
-}
-
 void append_visible(std::string& out, char32_t code) {
-  if (code == kInvalid) {
+  if (code == kInvalidUtf8) {
     out += kReplacement;
   } else if (code == '\n') {
     append_utf8(out, 0x23CE);
@@ -76,42 +58,12 @@ void append_visible(std::string& out, char32_t code) {
 
 }  // namespace
 
-char32_t next_code_point(std::string_view text, size_t& position) {
-  const auto at = [&](size_t index) { return index < text.size() ? static_cast<unsigned char>(text[index]) : 0u; };
-  const unsigned lead = at(position++);
-  if (lead < 0x80) return lead;
-  size_t length = 0;
-  unsigned low = 0x80, high = 0xBF;  // the second byte's range: no overlong forms, surrogates, or beyond U+10FFFF
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    length = 1;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    length = 2;
-    if (lead == 0xE0) low = 0xA0;
-    if (lead == 0xED) high = 0x9F;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    length = 3;
-    if (lead == 0xF0) low = 0x90;
-    if (lead == 0xF4) high = 0x8F;
-  } else {
-    return kInvalid;
-  }
-  char32_t code = lead & (0x3F >> length);
-  for (size_t i = 0; i < length; ++i, ++position) {
-    const unsigned next = at(position);
-    if (next < low || next > high) return kInvalid;
-    code = code << 6 | (next & 0x3F);
-    low = 0x80;
-    high = 0xBF;
-  }
-  return code;
-}
-
 std::string valid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t position = 0; position < text.size();) {
     const char32_t code = next_code_point(text, position);
-    if (code == kInvalid || code == 0) {
+    if (code == kInvalidUtf8 || code == 0) {
       out += kReplacement;
     } else {
       append_utf8(out, code);
@@ -141,6 +93,27 @@ std::string visible_text(std::string_view text, size_t max_cells) {
       return out + "\u2026";
     }
     if (cells < max_cells) end_of_last_fit = out.size();
+  }
+  return out;
+}
+
+std::string escape_markup(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      default:
+        out += c;
+    }
   }
   return out;
 }

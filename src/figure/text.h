@@ -16,14 +16,14 @@ std::string valid_utf8(std::string_view text);
 /// that XML forbids. Longer than `max_cells` (display_cells), it is cut and ends in "…".
 std::string visible_text(std::string_view text, size_t max_cells = static_cast<size_t>(-1));
 
+/// `text` for the content of HTML, SVG and XML elements and for plotly.js, with & < > as entities. Not for attributes:
+/// quotes stay, since plotly.js shows their entities as they are.
+std::string escape_markup(std::string_view text);
+
 /// Columns that `text` takes in a monospaced font: 2 for East Asian wide characters and emoji, 0 for combining marks.
 size_t display_cells(std::string_view text);
 
 /// Approximate width of `text` in the figures' proportional font, in units of the font size.
 double text_width(std::string_view text);
-
-/// The first code point of `text` at `position`, which moves behind it; char32_t(-1) where the bytes are not UTF-8
-/// (then it moves behind the longest prefix of a valid sequence). `position` < text.size().
-char32_t next_code_point(std::string_view text, size_t& position);
 
 }  // namespace spikescope

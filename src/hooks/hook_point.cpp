@@ -76,7 +76,8 @@ HookPoint parse_hook_point(std::string_view name) {
     if (kind.name == rest && kind.per_block == (layer >= 0)) return {kind.point, layer};
 
   std::vector<std::string> names;
-  for (const PointKind& kind : kKinds) names.push_back(HookPoint{kind.point, kind.per_block ? std::max(layer, 0) : -1}.name());
+  for (const PointKind& kind : kKinds)
+    names.push_back(HookPoint{kind.point, kind.per_block ? std::max(layer, 0) : -1}.name());
   const std::string nearest = nearest_name(name, names);
   if (nearest.empty()) fail_usage("there is no hook point '{}'; 'spikescope inspect MODEL --points' lists them", name);
   fail_usage("there is no hook point '{}'; did you mean '{}'?", name, nearest);

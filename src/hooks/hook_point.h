@@ -11,9 +11,35 @@ namespace spikescope {
 
 /// Kinds of hook points, in the order in which a block reaches them.
 enum class Point : uint8_t {
-  embed, resid_pre, ln1_out, q, k, v, q_normed, k_normed, rot_q, rot_k, scores, pattern, z, attn_out, ln1_post_out,
-  attn_scaled, resid_mid, ln2_out, router_logits, router_weights, router_indices, mlp_pre, mlp_post, mlp_out, ln2_post_out,
-  mlp_scaled, resid_post, ln_final_out, logits,
+  embed,
+  resid_pre,
+  ln1_out,
+  q,
+  k,
+  v,
+  q_normed,
+  k_normed,
+  rot_q,
+  rot_k,
+  scores,
+  pattern,
+  z,
+  attn_out,
+  ln1_post_out,
+  attn_scaled,
+  resid_mid,
+  ln2_out,
+  router_logits,
+  router_weights,
+  router_indices,
+  mlp_pre,
+  mlp_post,
+  mlp_out,
+  ln2_post_out,
+  mlp_scaled,
+  resid_post,
+  ln_final_out,
+  logits,
 };
 
 /// How the values at a point are laid out; d is the model's width, N the tokens of all prompts.

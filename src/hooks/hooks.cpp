@@ -15,7 +15,8 @@ void Hooks::intervene(std::string glob, Intervention intervention) {
 bool Hooks::wants(const HookPoint& point) const {
   if (entries_.empty()) return false;
   const std::string name = point.name();
-  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) { return glob_matches(entry.glob, name); });
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const Entry& entry) { return glob_matches(entry.glob, name); });
 }
 
 void Hooks::call(const Activation& activation) const {

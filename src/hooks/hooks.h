@@ -11,13 +11,14 @@
 
 namespace spikescope {
 
-/// The values at a hook point, for some of the rows. The pass goes by groups of whole prompts and by slices of rows, so a
-/// point is reported in several pieces a layer; pieces of one point come in order and do not overlap.
+/// The values at a hook point, for some of the rows. The pass goes by groups of whole prompts and by slices of rows, so
+/// a point is reported in several pieces a layer; pieces of one point come in order and do not overlap.
 struct Activation {
   HookPoint point;
   /// Index of the view's first row among the tokens of all prompts. For scores and pattern: the prompt's number.
   int64_t first_row = 0;
-  /// Shape as in PointShape with the rows of this piece first; [heads, T, T] for scores and pattern. Valid during the call.
+  /// Shape as in PointShape with the rows of this piece first; [heads, T, T] for scores and pattern. Valid during the
+  /// call.
   TensorView values;
 };
 

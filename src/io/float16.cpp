@@ -18,11 +18,13 @@ uint16_t float16_from_float(float value) {
   if (magnitude > 0x7f800000) return sign | 0x7e00 | static_cast<uint16_t>(magnitude >> 13 & 0x3ff);  // quiet NaN
   if (magnitude >= 0x477ff000) return sign | 0x7c00;  // 65,520 and above round to infinity
   if (magnitude < 0x38800000) {
-    // Below 2^-14 float16 is fixed point with steps of 2^-24. Adding 0.5, whose own steps are 2^-24, makes the processor round.
+    // Below 2^-14 float16 is fixed point with steps of 2^-24. Adding 0.5, whose own steps are 2^-24, makes the
+    // processor round.
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5f));
   }
-  // Exponent bias from 127 to 15, mantissa from 23 to 10 bits; a carry out of the mantissa moves the exponent as it should.
+  // Exponent bias from 127 to 15, mantissa from 23 to 10 bits; a carry out of the mantissa moves the exponent as it
+  // should.
   const uint32_t odd = magnitude >> 13 & 1;
   return sign | static_cast<uint16_t>((magnitude - 0x38000000 + 0xfff + odd) >> 13);
 }

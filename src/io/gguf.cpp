@@ -46,8 +46,7 @@ void check_part(const Part& part, int64_t number, int64_t count) {
   if (found != number || found_count != count) {
     fail(
         "{}: is part {} of {} by its metadata (split.no counts from 0), part {} of {} by its name; the parts were "
-        "renamed or mixed, "
-        "fetch them again",
+        "renamed or mixed, fetch them again",
         part.file->path().string(), found + 1, found_count, number + 1, count);
   }
 }

@@ -266,8 +266,7 @@ void place(std::vector<Entry>& entries, std::span<const std::byte> bytes, uint64
     if (entry.offset > room || entry.bytes > room - entry.offset) {
       fail(
           "{}: tensor \"{}\" ({} {}) needs {} bytes at offset {} of the data, which begins at byte {}, but the file "
-          "has {} bytes; "
-          "the file is incomplete, fetch it again",
+          "has {} bytes; the file is incomplete, fetch it again",
           file, name, entry.info.format->name, shape_text(entry.info.shape), entry.bytes, entry.offset, data_start,
           bytes.size());
     }

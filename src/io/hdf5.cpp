@@ -10,16 +10,16 @@
 namespace spikescope {
 namespace {
 
-// Layer files that stay open behind the external links of an index, so that reading layer after layer does not open a file
-// for every read.
+// Layer files that stay open behind the external links of an index, so that reading layer after layer does not open a
+// file for every read.
 constexpr unsigned kLinkedFilesKeptOpen = 4;
 
 Hdf5Handle access_properties() {
   Hdf5Handle properties(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_fclose_degree(properties.get(), H5F_CLOSE_STRONG);
   H5Pset_elink_file_cache_size(properties.get(), kLinkedFilesKeptOpen);
-  // Since 1.8 (2008) the format has checksums on its structures: a damaged file is an error, where older forms of it can
-  // crash the library.
+  // Since 1.8 (2008) the format has checksums on its structures: a damaged file is an error, where older forms of it
+  // can crash the library.
   H5Pset_libver_bounds(properties.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST);
 #if H5_VERSION_GE(1, 10, 7) && !(H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE == 0)
   // Network file systems without locks are common where models are; the library's default is to fail on them.
@@ -50,15 +50,16 @@ void set_scalar_attribute(const H5File::Impl& file, const std::string& object, c
   const Hdf5Handle owner = file.open_object(object);
   if (H5Aexists(owner.get(), name.c_str()) > 0) H5Adelete(owner.get(), name.c_str());
   const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Hdf5Handle attribute(H5Acreate2(owner.get(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle attribute(H5Acreate2(owner.get(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT),
+                             H5Aclose);
   if (!attribute || H5Awrite(attribute.get(), type, value) < 0) {
     fail_hdf5(file.path, fmt::format("write the attribute {} of {}", name, object));
   }
 }
 
 // Opens a scalar attribute of the class; `kind` says what that is in messages.
-Hdf5Handle open_attribute(const H5File::Impl& file, const std::string& object, const std::string& name, H5T_class_t type_class,
-                          std::string_view kind) {
+Hdf5Handle open_attribute(const H5File::Impl& file, const std::string& object, const std::string& name,
+                          H5T_class_t type_class, std::string_view kind) {
   const Hdf5Handle owner = file.open_object(object);
   if (H5Aexists(owner.get(), name.c_str()) <= 0) {
     fail("{}: {} has no attribute \"{}\"; the file is of another kind or unfinished", file.path.string(), object, name);
@@ -67,10 +68,11 @@ Hdf5Handle open_attribute(const H5File::Impl& file, const std::string& object, c
   if (!attribute) fail_hdf5(file.path, fmt::format("read the attribute {} of {}", name, object));
   const Hdf5Handle type(H5Aget_type(attribute.get()), H5Tclose);
   const Hdf5Handle space(H5Aget_space(attribute.get()), H5Sclose);
-  const bool right_type = H5Tget_class(type.get()) == type_class &&
-                          (type_class != H5T_STRING || H5Tis_variable_str(type.get()) > 0);
+  const bool right_type =
+      H5Tget_class(type.get()) == type_class && (type_class != H5T_STRING || H5Tis_variable_str(type.get()) > 0);
   if (!right_type || H5Sget_simple_extent_type(space.get()) != H5S_SCALAR) {
-    fail("{}: attribute \"{}\" of {} should be {}; the file is of another kind or damaged", file.path.string(), name, object, kind);
+    fail("{}: attribute \"{}\" of {} should be {}; the file is of another kind or damaged", file.path.string(), name,
+         object, kind);
   }
   return attribute;
 }
@@ -79,9 +81,10 @@ Hdf5Handle open_attribute(const H5File::Impl& file, const std::string& object, c
 
 std::string H5File::Impl::checked(std::string_view object) const {
   if (!file) fail_usage("{}: {} is asked for after the file was closed", path.string(), object);
-  const bool well_formed = object.starts_with('/') && object.find("//") == object.npos && object.find('\0') == object.npos &&
-                           (object.size() == 1 || !object.ends_with('/'));
-  if (!well_formed) fail_usage("{}: \"{}\" is no path of an HDF5 object; write it like /blocks/3/resid_post", path.string(), object);
+  const bool well_formed = object.starts_with('/') && object.find("//") == object.npos &&
+                           object.find('\0') == object.npos && (object.size() == 1 || !object.ends_with('/'));
+  if (!well_formed)
+    fail_usage("{}: \"{}\" is no path of an HDF5 object; write it like /blocks/3/resid_post", path.string(), object);
   return std::string(object);
 }
 
@@ -96,11 +99,13 @@ bool H5File::Impl::exists(const std::string& object) const {
     if (link < 0) fail_hdf5(path, fmt::format("look up {}", prefix));
     if (link == 0) return false;
     H5L_info_t info;
-    if (own_file && H5Lget_info(file.get(), prefix.c_str(), &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_EXTERNAL) {
+    if (own_file && H5Lget_info(file.get(), prefix.c_str(), &info, H5P_DEFAULT) >= 0 &&
+        info.type == H5L_TYPE_EXTERNAL) {
       check_external(prefix);
       own_file = false;
     }
-    if (H5Oexists_by_name(file.get(), prefix.c_str(), H5P_DEFAULT) <= 0) fail_hdf5(path, fmt::format("open {}", prefix));
+    if (H5Oexists_by_name(file.get(), prefix.c_str(), H5P_DEFAULT) <= 0)
+      fail_hdf5(path, fmt::format("open {}", prefix));
   }
   return true;
 }
@@ -206,7 +211,8 @@ std::vector<std::string> H5File::children(std::string_view group) const {
 void H5File::set_attribute(std::string_view object, std::string_view name, std::string_view value) {
   const Hdf5Session session;
   const std::string text(value);
-  if (text.find('\0') != text.npos) fail("{}: attribute \"{}\" holds a NUL, where HDF5 would cut it", impl_->path.string(), name);
+  if (text.find('\0') != text.npos)
+    fail("{}: attribute \"{}\" holds a NUL, where HDF5 would cut it", impl_->path.string(), name);
   const char* pointer = text.c_str();
   const Hdf5Handle type = make_string_type();
   set_scalar_attribute(*impl_, impl_->checked(object), std::string(name), type.get(), &pointer);
@@ -219,19 +225,23 @@ void H5File::set_attribute(std::string_view object, std::string_view name, int64
 
 std::string H5File::string_attribute(std::string_view object, std::string_view name) const {
   const Hdf5Session session;
-  const Hdf5Handle attribute = open_attribute(*impl_, impl_->checked(object), std::string(name), H5T_STRING, "a string");
+  const Hdf5Handle attribute =
+      open_attribute(*impl_, impl_->checked(object), std::string(name), H5T_STRING, "a string");
   const Hdf5Handle type = make_string_type();
   char* text = nullptr;
-  if (H5Aread(attribute.get(), type.get(), &text) < 0) fail_hdf5(impl_->path, fmt::format("read the attribute {}", name));
+  if (H5Aread(attribute.get(), type.get(), &text) < 0)
+    fail_hdf5(impl_->path, fmt::format("read the attribute {}", name));
   const std::unique_ptr<char, void (*)(char*)> owner(text, [](char* memory) { H5free_memory(memory); });
   return text ? text : "";
 }
 
 int64_t H5File::int_attribute(std::string_view object, std::string_view name) const {
   const Hdf5Session session;
-  const Hdf5Handle attribute = open_attribute(*impl_, impl_->checked(object), std::string(name), H5T_INTEGER, "an integer");
+  const Hdf5Handle attribute =
+      open_attribute(*impl_, impl_->checked(object), std::string(name), H5T_INTEGER, "an integer");
   int64_t value = 0;
-  if (H5Aread(attribute.get(), H5T_NATIVE_INT64, &value) < 0) fail_hdf5(impl_->path, fmt::format("read the attribute {}", name));
+  if (H5Aread(attribute.get(), H5T_NATIVE_INT64, &value) < 0)
+    fail_hdf5(impl_->path, fmt::format("read the attribute {}", name));
   return value;
 }
 
@@ -244,8 +254,8 @@ bool H5File::has_attribute(std::string_view object, std::string_view name) const
 void H5File::link_external(std::string_view link, std::string_view file, std::string_view target) {
   const Hdf5Session session;
   const Hdf5Handle properties = link_properties();
-  if (H5Lcreate_external(std::string(file).c_str(), std::string(target).c_str(), impl_->file.get(), impl_->checked(link).c_str(),
-                         properties.get(), H5P_DEFAULT) < 0) {
+  if (H5Lcreate_external(std::string(file).c_str(), std::string(target).c_str(), impl_->file.get(),
+                         impl_->checked(link).c_str(), properties.get(), H5P_DEFAULT) < 0) {
     fail_hdf5(impl_->path, fmt::format("make the link {}", link));
   }
 }

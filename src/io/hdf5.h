@@ -18,11 +18,11 @@ struct H5Storage {
 };
 
 /// An open HDF5 file. Dataset paths are absolute ("/blocks/3/resid_post"); groups between are made as needed. All
-/// functions throw Error naming file, dataset and what went wrong; nothing is printed by the library. One H5File is not for
-/// use from two threads at once, different ones are (the library itself is entered by one thread at a time).
+/// functions throw Error naming file, dataset and what went wrong; nothing is printed by the library. One H5File is not
+/// for use from two threads at once, different ones are (the library itself is entered by one thread at a time).
 ///
-/// Reading trusts no header: nothing is allocated before the file is known to hold that much, external links are followed
-/// only to regular files beside this one's path, and only plain, gzip and shuffle storage is accepted.
+/// Reading trusts no header: nothing is allocated before the file is known to hold that much, external links are
+/// followed only to regular files beside this one's path, and only plain, gzip and shuffle storage is accepted.
 class H5File {
  public:
   static H5File create(const std::filesystem::path& path);  ///< truncates an existing file
@@ -33,16 +33,17 @@ class H5File {
   /// Flushes and closes; throws where the destructor cannot. The file is of no use afterwards.
   void close();
 
-  /// Dataset or group, external links followed. Throws Error naming the other file when a link leads to one that is missing
-  /// or damaged.
+  /// Dataset or group, external links followed. Throws Error naming the other file when a link leads to one that is
+  /// missing or damaged.
   bool has(std::string_view dataset) const;
   std::vector<int64_t> shape(std::string_view dataset) const;
   std::vector<std::string> children(std::string_view group) const;  ///< names in a group, sorted; empty if absent
 
-  /// Whole datasets. T: float, double, int64_t, std::string (variable-length UTF-8 without NUL). Reading converts between
-  /// widths (float16 to float, int32 to int64), not between kinds.
+  /// Whole datasets. T: float, double, int64_t, std::string (variable-length UTF-8 without NUL). Reading converts
+  /// between widths (float16 to float, int32 to int64), not between kinds.
   template <class T>
-  void write(std::string_view dataset, std::span<const int64_t> shape, std::span<const T> values, H5Storage storage = {});
+  void write(std::string_view dataset, std::span<const int64_t> shape, std::span<const T> values,
+             H5Storage storage = {});
   /// As above for a one-dimensional dataset.
   template <class T>
   void write(std::string_view dataset, const std::vector<T>& values);

@@ -69,19 +69,22 @@ Extent extent_of(const H5File::Impl& file, const std::string& dataset, hid_t id)
 }
 
 // Throws unless the file holds the values that the header claims: whoever allocates for them allocates what is there.
-void require_stored(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent, int64_t value_size) {
+void require_stored(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent,
+                    int64_t value_size) {
   const Hdf5Handle properties(H5Dget_create_plist(id), H5Pclose);
   const H5D_layout_t layout = H5Pget_layout(properties.get());
   const bool chunked = layout == H5D_CHUNKED;
   if ((!chunked && layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) || H5Pget_external_count(properties.get()) != 0) {
-    fail("{}: {} keeps its values outside the file, which is not supported; write it plainly", file.path.string(), dataset);
+    fail("{}: {} keeps its values outside the file, which is not supported; write it plainly", file.path.string(),
+         dataset);
   }
   for (int i = 0; chunked && i < H5Pget_nfilters(properties.get()); ++i) {
     unsigned flags = 0;
     size_t parameters = 0;
     const H5Z_filter_t filter = H5Pget_filter2(properties.get(), i, &flags, &parameters, nullptr, 0, nullptr, nullptr);
     if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE) {
-      fail("{}: {} is stored with filter {}; only gzip and shuffle are supported", file.path.string(), dataset, static_cast<int>(filter));
+      fail("{}: {} is stored with filter {}; only gzip and shuffle are supported", file.path.string(), dataset,
+           static_cast<int>(filter));
     }
   }
   hsize_t file_size = 0;
@@ -90,8 +93,8 @@ void require_stored(const H5File::Impl& file, const std::string& dataset, hid_t 
   const auto stored = static_cast<int64_t>(std::min(H5Dget_storage_size(id), file_size));
   const int64_t needed = extent.values * value_size;
   if ((chunked ? needed / kLargestDeflateRatio : needed) > stored) {
-    fail("{}: {} should hold {} bytes as {}, the file has {} of them; it is damaged or unfinished", file.path.string(), dataset,
-         needed, describe(extent.shape), stored);
+    fail("{}: {} should hold {} bytes as {}, the file has {} of them; it is damaged or unfinished", file.path.string(),
+         dataset, needed, describe(extent.shape), stored);
   }
   if (chunked) {
     std::vector<hsize_t> chunk(extent.shape.size());
@@ -100,7 +103,8 @@ void require_stored(const H5File::Impl& file, const std::string& dataset, hid_t 
     }
     for (size_t i = 0; i < chunk.size(); ++i) {
       if (chunk[i] > static_cast<hsize_t>(std::max<int64_t>(extent.shape[i], 1))) {
-        fail("{}: {} has chunks larger than its shape {}; the file is damaged", file.path.string(), dataset, describe(extent.shape));
+        fail("{}: {} has chunks larger than its shape {}; the file is damaged", file.path.string(), dataset,
+             describe(extent.shape));
       }
     }
   }
@@ -118,11 +122,12 @@ std::vector<hsize_t> chunk_shape(const Extent& extent, int64_t value_size) {
   return chunk;
 }
 
-Hdf5Handle create_dataset(const H5File::Impl& file, const std::string& dataset, const Extent& extent, hid_t type, int gzip) {
+Hdf5Handle create_dataset(const H5File::Impl& file, const std::string& dataset, const Extent& extent, hid_t type,
+                          int gzip) {
   const std::vector<hsize_t> sizes(extent.shape.begin(), extent.shape.end());
-  const Hdf5Handle space(sizes.empty() ? H5Screate(H5S_SCALAR)
-                                       : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr),
-                         H5Sclose);
+  const Hdf5Handle space(
+      sizes.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr),
+      H5Sclose);
   const Hdf5Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(links.get(), 1);
   H5Pset_char_encoding(links.get(), H5T_CSET_UTF8);
@@ -140,7 +145,9 @@ Hdf5Handle create_dataset(const H5File::Impl& file, const std::string& dataset, 
     }
     H5Pset_chunk_cache(access.get(), 17, kChunkCacheBytes, 1.0);
   }
-  Hdf5Handle created(H5Dcreate2(file.file.get(), dataset.c_str(), type, space.get(), links.get(), creation.get(), access.get()), H5Dclose);
+  Hdf5Handle created(
+      H5Dcreate2(file.file.get(), dataset.c_str(), type, space.get(), links.get(), creation.get(), access.get()),
+      H5Dclose);
   if (!created) fail_hdf5(file.path, fmt::format("create the dataset {}", dataset));
   return created;
 }
@@ -163,15 +170,17 @@ Selection select_rows(hid_t dataset, const Extent& extent, int64_t first, int64_
   return selection;
 }
 
-void check_rows(const H5File::Impl& file, const std::string& dataset, const Extent& extent, int64_t first, int64_t count) {
+void check_rows(const H5File::Impl& file, const std::string& dataset, const Extent& extent, int64_t first,
+                int64_t count) {
   if (first < 0 || count < 0 || first > extent.rows() || count > extent.rows() - first) {
-    fail_usage("{}: {} has {} rows, but {} from row {} on were asked for", file.path.string(), dataset, extent.rows(), count, first);
+    fail_usage("{}: {} has {} rows, but {} from row {} on were asked for", file.path.string(), dataset, extent.rows(),
+               count, first);
   }
 }
 
 template <class T>
-void put_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent, int64_t first, int64_t count,
-              std::span<const T> values) {
+void put_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent, int64_t first,
+              int64_t count, std::span<const T> values) {
   if (values.empty()) return;
   const void* data = values.data();
   Hdf5Handle half_type;
@@ -180,8 +189,8 @@ void put_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, co
     const Hdf5Handle stored(H5Dget_type(id), H5Tclose);
     if (H5Tget_size(stored.get()) == 2) {
       if (const auto beyond = first_beyond_float16(values)) {
-        fail("{}: {}, row {}: {} does not fit float16, which ends at 65504; store float32 instead", file.path.string(), dataset,
-             first + *beyond / extent.row_size(), values[*beyond]);
+        fail("{}: {}, row {}: {} does not fit float16, which ends at 65504; store float32 instead", file.path.string(),
+             dataset, first + *beyond / extent.row_size(), values[*beyond]);
       }
       // The library would convert value by value, several times slower than the disk.
       halves = std::make_unique_for_overwrite<uint16_t[]>(values.size());
@@ -191,13 +200,15 @@ void put_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, co
     }
   }
   const Selection selection = select_rows(id, extent, first, count);
-  if (H5Dwrite(id, half_type ? half_type.get() : memory_type<T>(), selection.memory.get(), selection.file.get(), H5P_DEFAULT, data) < 0) {
+  if (H5Dwrite(id, half_type ? half_type.get() : memory_type<T>(), selection.memory.get(), selection.file.get(),
+               H5P_DEFAULT, data) < 0) {
     fail_hdf5(file.path, fmt::format("write {}", dataset));
   }
 }
 
 template <class T>
-std::vector<T> get_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent, int64_t first, int64_t count) {
+std::vector<T> get_rows(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent,
+                        int64_t first, int64_t count) {
   const Hdf5Handle stored(H5Dget_type(id), H5Tclose);
   const H5T_class_t wanted = std::is_floating_point_v<T> ? H5T_FLOAT : H5T_INTEGER;
   if (H5Tget_class(stored.get()) != wanted) {
@@ -260,10 +271,12 @@ class StringArena {
   std::vector<std::unique_ptr<char[]>> blocks_;
 };
 
-std::vector<std::string> get_strings(const H5File::Impl& file, const std::string& dataset, hid_t id, const Extent& extent) {
+std::vector<std::string> get_strings(const H5File::Impl& file, const std::string& dataset, hid_t id,
+                                     const Extent& extent) {
   const Hdf5Handle stored(H5Dget_type(id), H5Tclose);
   if (H5Tget_class(stored.get()) != H5T_STRING || H5Tis_variable_str(stored.get()) <= 0) {
-    fail("{}: {} does not hold variable-length strings; the file is of another kind or damaged", file.path.string(), dataset);
+    fail("{}: {} does not hold variable-length strings; the file is of another kind or damaged", file.path.string(),
+         dataset);
   }
   require_stored(file, dataset, id, extent, sizeof(char*));  // a reference in the file is larger than a pointer
   if (extent.values == 0) return {};
@@ -302,18 +315,21 @@ void put_strings(const H5File::Impl& file, const std::string& dataset, hid_t id,
 }  // namespace
 
 template <class T>
-void H5File::write(std::string_view dataset, std::span<const int64_t> shape, std::span<const T> values, H5Storage storage) {
+void H5File::write(std::string_view dataset, std::span<const int64_t> shape, std::span<const T> values,
+                   H5Storage storage) {
   const Hdf5Session session;
   const std::string name = impl_->checked(dataset);
   const Extent extent = make_extent(*impl_, name, shape);
   if (extent.values != static_cast<int64_t>(values.size())) {
-    fail_usage("{}: {} of shape {} takes {} values, {} were given", impl_->path.string(), name, describe(shape), extent.values, values.size());
+    fail_usage("{}: {} of shape {} takes {} values, {} were given", impl_->path.string(), name, describe(shape),
+               extent.values, values.size());
   }
   if constexpr (std::is_same_v<T, std::string>) {
     const Hdf5Handle type = make_string_type();
     put_strings(*impl_, name, create_dataset(*impl_, name, extent, type.get(), 0).get(), values);
   } else {
-    if (storage.half && !std::is_same_v<T, float>) fail_usage("{}: {}: float16 is for float32 values", impl_->path.string(), name);
+    if (storage.half && !std::is_same_v<T, float>)
+      fail_usage("{}: {}: float16 is for float32 values", impl_->path.string(), name);
     const Hdf5Handle half_type = make_float16_type();
     const Hdf5Handle created =
         create_dataset(*impl_, name, extent, storage.half ? half_type.get() : file_type<T>(), storage.gzip);
@@ -340,9 +356,9 @@ std::vector<T> H5File::read(std::string_view dataset) const {
   }
 }
 
-#define SPIKESCOPE_H5_TYPE(T)                                                                                     \
-  template void H5File::write<T>(std::string_view, std::span<const int64_t>, std::span<const T>, H5Storage);      \
-  template void H5File::write<T>(std::string_view, const std::vector<T>&);                                        \
+#define SPIKESCOPE_H5_TYPE(T)                                                                                \
+  template void H5File::write<T>(std::string_view, std::span<const int64_t>, std::span<const T>, H5Storage); \
+  template void H5File::write<T>(std::string_view, const std::vector<T>&);                                   \
   template std::vector<T> H5File::read<T>(std::string_view) const;
 SPIKESCOPE_H5_TYPE(float)
 SPIKESCOPE_H5_TYPE(double)
@@ -362,7 +378,8 @@ void H5File::declare(std::string_view dataset, std::span<const int64_t> shape, H
   if (shape.empty()) fail_usage("{}: {} needs a first dimension to be filled along", impl_->path.string(), name);
   const Extent extent = make_extent(*impl_, name, shape);
   const Hdf5Handle half_type = make_float16_type();
-  Hdf5Handle created = create_dataset(*impl_, name, extent, storage.half ? half_type.get() : H5T_IEEE_F32LE, storage.gzip);
+  Hdf5Handle created =
+      create_dataset(*impl_, name, extent, storage.half ? half_type.get() : H5T_IEEE_F32LE, storage.gzip);
   if (extent.values > 0) impl_->filling.insert_or_assign(name, Impl::Filling{std::move(created), extent.rows()});
 }
 
@@ -376,7 +393,8 @@ void H5File::write_rows(std::string_view dataset, int64_t first, int64_t count, 
   const Extent extent = extent_of(*impl_, name, id);
   check_rows(*impl_, name, extent, first, count);
   if (count * extent.row_size() != static_cast<int64_t>(values.size())) {
-    fail_usage("{}: {} rows of {} take {} values, {} were given", impl_->path.string(), count, name, count * extent.row_size(), values.size());
+    fail_usage("{}: {} rows of {} take {} values, {} were given", impl_->path.string(), count, name,
+               count * extent.row_size(), values.size());
   }
   put_rows<float>(*impl_, name, id, extent, first, count, values);
   if (filling != impl_->filling.end() && (filling->second.rows_left -= count) <= 0) impl_->filling.erase(filling);

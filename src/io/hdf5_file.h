@@ -10,8 +10,8 @@
 namespace spikescope {
 
 struct H5File::Impl {
-  /// A dataset that is being filled. It stays open until its last row is there: closing would empty its cache of chunks, and
-  /// a chunk that two pieces share would be compressed, read back and compressed again.
+  /// A dataset that is being filled. It stays open until its last row is there: closing would empty its cache of
+  /// chunks, and a chunk that two pieces share would be compressed, read back and compressed again.
   struct Filling {
     Hdf5Handle dataset;
     int64_t rows_left = 0;

@@ -1,4 +1,5 @@
-// What hdf5.cpp needs around the HDF5 C library: owners of ids, silence, and its error stack as one line. Internal to io.
+// What hdf5.cpp needs around the HDF5 C library: owners of ids, silence, and its error stack as one line. Internal to
+// io.
 #pragma once
 
 #include <hdf5.h>
@@ -52,8 +53,8 @@ class Hdf5Handle {
   Close close_ = nullptr;
 };
 
-/// Throws Error "FILE: cannot ACTION: reason; remedy" for the library's last failure on this thread. Where the operating
-/// system refused, the reason is its own ("No space left on device").
+/// Throws Error "FILE: cannot ACTION: reason; remedy" for the library's last failure on this thread. Where the
+/// operating system refused, the reason is its own ("No space left on device").
 [[noreturn]] void fail_hdf5(const std::filesystem::path& file, std::string_view action);
 
 /// A type as the library's own id or as a new one that the handle closes.

@@ -49,7 +49,7 @@ PosixFile PosixFile::open(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail_with_errno(path, "open", errno);
   PosixFile file(descriptor, path);
-  struct stat status{};
+  struct stat status {};
   if (::fstat(descriptor, &status) != 0) fail_with_errno(path, "examine", errno);
   if (S_ISDIR(status.st_mode)) fail("{}: is a folder; a file is expected here", path.string());
   if (!S_ISREG(status.st_mode))

@@ -75,8 +75,7 @@ const TensorInfo& TensorTable::require(std::string_view name) const {
   }
   fail(
       "{}: there is no tensor \"{}\" among its {} tensors; the nearest name is \"{}\". The checkpoint is incomplete or "
-      "of "
-      "another model family",
+      "of another model family",
       nearest->file, printable(name), tensors_.size(), printable(nearest->name));
 }
 

@@ -9,9 +9,9 @@ namespace spikescope {
 namespace {
 
 // Points that only some architectures have, and that none of those described so far has.
-constexpr std::array kAbsent = {Point::q_normed,      Point::k_normed,       Point::ln1_post_out, Point::ln2_post_out,
-                                Point::attn_scaled,   Point::mlp_scaled,     Point::router_logits, Point::router_weights,
-                                Point::router_indices};
+constexpr std::array kAbsent = {Point::q_normed,      Point::k_normed,       Point::ln1_post_out,
+                                Point::ln2_post_out,  Point::attn_scaled,    Point::mlp_scaled,
+                                Point::router_logits, Point::router_weights, Point::router_indices};
 
 }  // namespace
 
@@ -22,13 +22,19 @@ void validate(const Architecture& a, const std::string& what) {
     const char* name;
     int64_t value, largest;
   } sizes[] = {
-      {"layers", a.n_layers, 4096},        {"width", a.d_model, kLargest},      {"heads", a.n_heads, 65536},
-      {"KV heads", a.n_kv_heads, 65536},   {"head size", a.head_dim, 65536},    {"MLP width", a.mlp_width, kLargest},
-      {"vocabulary", a.vocabulary, kLargest}, {"context length", a.context_length, int64_t{1} << 40},
+      {"layers", a.n_layers, 4096},
+      {"width", a.d_model, kLargest},
+      {"heads", a.n_heads, 65536},
+      {"KV heads", a.n_kv_heads, 65536},
+      {"head size", a.head_dim, 65536},
+      {"MLP width", a.mlp_width, kLargest},
+      {"vocabulary", a.vocabulary, kLargest},
+      {"context length", a.context_length, int64_t{1} << 40},
   };
   for (const auto& [name, value, largest] : sizes)
     if (value < 1 || value > largest) fail("{}: {} is {}; expected 1 to {}", what, name, value, largest);
-  if (a.n_heads % a.n_kv_heads != 0) fail("{}: {} heads cannot share {} KV heads evenly", what, a.n_heads, a.n_kv_heads);
+  if (a.n_heads % a.n_kv_heads != 0)
+    fail("{}: {} heads cannot share {} KV heads evenly", what, a.n_heads, a.n_kv_heads);
   if (a.rope.dims > a.head_dim) fail("{}: RoPE turns {} channels, but a head has {}", what, a.rope.dims, a.head_dim);
   if (!(a.norm_eps >= 0.0 && a.norm_eps < 1.0)) fail("{}: the norm's epsilon is {}; expected 0 to 1", what, a.norm_eps);
 }
@@ -59,14 +65,21 @@ std::vector<HookPoint> hook_points(const Architecture& architecture) {
 
 std::vector<int64_t> row_shape(const Architecture& a, const HookPoint& point) {
   switch (point.kind().shape) {
-    case PointShape::model: return {a.d_model};
-    case PointShape::query_heads: return {a.n_heads, a.head_dim};
-    case PointShape::kv_heads: return {a.n_kv_heads, a.head_dim};
-    case PointShape::square: return {a.n_heads};
-    case PointShape::width: return {a.mlp_width};
-    case PointShape::vocabulary: return {a.vocabulary};
+    case PointShape::model:
+      return {a.d_model};
+    case PointShape::query_heads:
+      return {a.n_heads, a.head_dim};
+    case PointShape::kv_heads:
+      return {a.n_kv_heads, a.head_dim};
+    case PointShape::square:
+      return {a.n_heads};
+    case PointShape::width:
+      return {a.mlp_width};
+    case PointShape::vocabulary:
+      return {a.vocabulary};
     case PointShape::experts:
-    case PointShape::chosen: break;
+    case PointShape::chosen:
+      break;
   }
   return {};
 }

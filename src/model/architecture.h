@@ -1,5 +1,5 @@
-// What a transformer is, as data. A family fills this in from its config; the forward pass follows it without knowing the
-// family's name.
+// What a transformer is, as data. A family fills this in from its config; the forward pass follows it without knowing
+// the family's name.
 #pragma once
 
 #include <cstdint>
@@ -25,26 +25,27 @@ enum class Activator : uint8_t { silu, gelu, gelu_tanh, relu };
 
 /// Everything the forward pass needs to know besides the weights.
 struct Architecture {
-  std::string family;              ///< "llama"
+  std::string family;  ///< "llama"
   int64_t n_layers = 0;
-  int64_t d_model = 0;             ///< d
+  int64_t d_model = 0;  ///< d
   int64_t n_heads = 0;
-  int64_t n_kv_heads = 0;          ///< divides n_heads
+  int64_t n_kv_heads = 0;  ///< divides n_heads
   int64_t head_dim = 0;
   int64_t mlp_width = 0;
   int64_t vocabulary = 0;
-  int64_t context_length = 0;      ///< longest prompt the checkpoint was made for, in tokens
-  double norm_eps = 1e-5;          ///< added to the mean square in RMSNorm
-  double attention_scale = 0.0;    ///< on q.k, before softmax
+  int64_t context_length = 0;    ///< longest prompt the checkpoint was made for, in tokens
+  double norm_eps = 1e-5;        ///< added to the mean square in RMSNorm
+  double attention_scale = 0.0;  ///< on q.k, before softmax
   Activator activation = Activator::silu;
-  bool attention_bias = false;     ///< on q, k, v
+  bool attention_bias = false;  ///< on q, k, v
   bool attention_out_bias = false;
   bool mlp_bias = false;
-  bool tied_embeddings = false;    ///< logits use the token embedding
+  bool tied_embeddings = false;  ///< logits use the token embedding
   Rope rope;
 };
 
-/// Throws Error, naming `what`, for sizes that no model has or that contradict each other (heads not dividing, a width of 0).
+/// Throws Error, naming `what`, for sizes that no model has or that contradict each other (heads not dividing, a width
+/// of 0).
 void validate(const Architecture& architecture, const std::string& what);
 /// Parameters of the model, from its sizes.
 int64_t parameter_count(const Architecture& architecture);
@@ -53,7 +54,8 @@ int64_t parameter_count(const Architecture& architecture);
 bool has_point(const Architecture& architecture, const HookPoint& point);
 /// All points of the architecture, in the order of the pass.
 std::vector<HookPoint> hook_points(const Architecture& architecture);
-/// Shape of one row of the point: [d], [heads, head_dim], ...; for scores and pattern [heads] (T and T follow the prompt).
+/// Shape of one row of the point: [d], [heads, head_dim], ...; for scores and pattern [heads] (T and T follow the
+/// prompt).
 std::vector<int64_t> row_shape(const Architecture& architecture, const HookPoint& point);
 
 }  // namespace spikescope

@@ -11,8 +11,8 @@
 namespace spikescope {
 namespace {
 
-/// Rows of scores made at a time: enough for an efficient product, few enough that a block's scores stay in cache and that
-/// little is computed beyond the causal diagonal.
+/// Rows of scores made at a time: enough for an efficient product, few enough that a block's scores stay in cache and
+/// that little is computed beyond the causal diagonal.
 constexpr int64_t kRows = 192;
 
 int64_t queries_per_block(int64_t heads_per_group) { return std::clamp<int64_t>(kRows / heads_per_group, 16, 128); }
@@ -39,22 +39,23 @@ SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const in
   }
   for (size_t prompt = 0; prompt <= prompts; ++prompt)
     first_kept_.push_back(static_cast<size_t>(
-        std::lower_bound(tokens.begin(), tokens.end(), TokenPosition(static_cast<int64_t>(prompt), 0)) - tokens.begin()));
+        std::lower_bound(tokens.begin(), tokens.end(), TokenPosition(static_cast<int64_t>(prompt), 0)) -
+        tokens.begin()));
   statistics_.tokens = std::move(tokens);
 }
 
-/// Work of one thread at a time: every `step`-th block of queries of one key / value head of one prompt. Blocks cost more the
-/// later they are, so the chunks of a head take turns; each has sums of its own, added up in a fixed order.
+/// Work of one thread at a time: every `step`-th block of queries of one key / value head of one prompt. Blocks cost
+/// more the later they are, so the chunks of a head take turns; each has sums of its own, added up in a fixed order.
 struct CausalAttention::Chunk {
   int64_t prompt = 0, kv_head = 0, first_block = 0, step = 1;
-  int64_t row = 0;     ///< first row of the prompt in the tensors
-  int64_t length = 0;  ///< tokens of the prompt
+  int64_t row = 0;                  ///< first row of the prompt in the tensors
+  int64_t length = 0;               ///< tokens of the prompt
   std::vector<double> early, late;  ///< [heads of the group, T]: sums over queries 1 .. 15, and from 16 on
   std::vector<double> entropy;      ///< [heads of the group]
 };
 
-void CausalAttention::operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                                 int64_t last_prompt, SinkAccumulator* sinks) const {
+void CausalAttention::operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                                 int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) const {
   const int64_t block = queries_per_block(shape_.heads / shape_.kv_heads);
   const int64_t pairs = (last_prompt - first_prompt) * shape_.kv_heads;
   std::vector<Chunk> chunks;
@@ -106,7 +107,8 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
   }
   std::vector<float> queries(static_cast<size_t>(group * block * hd)), out(queries.size());
   std::vector<float> scores(static_cast<size_t>(group * block * length));
-  std::vector<float> early(static_cast<size_t>(SinkStatistics::kLateQuery)), late(static_cast<size_t>(length)), inverse(static_cast<size_t>(group * block));
+  std::vector<float> early(static_cast<size_t>(SinkStatistics::kLateQuery)), late(static_cast<size_t>(length)),
+      inverse(static_cast<size_t>(group * block));
 
   for (int64_t begin = chunk.first_block * block; begin < length; begin += chunk.step * block) {
     const int64_t end = std::min(begin + block, length), count = end - begin, rows = group * count;
@@ -118,8 +120,10 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
         for (int64_t i = 0; i < hd; ++i) to[i] = from[i] * scale;
       }
     const MatrixView square{scores.data(), rows, end, end};
-    const ConstMatrixView keys(tensors.k.data + chunk.row * tensors.k.stride + chunk.kv_head * hd, end, hd, tensors.k.stride);
-    const ConstMatrixView values(tensors.v.data + chunk.row * tensors.v.stride + chunk.kv_head * hd, end, hd, tensors.v.stride);
+    const ConstMatrixView keys(tensors.k.data + chunk.row * tensors.k.stride + chunk.kv_head * hd, end, hd,
+                               tensors.k.stride);
+    const ConstMatrixView values(tensors.v.data + chunk.row * tensors.v.stride + chunk.kv_head * hd, end, hd,
+                                 tensors.v.stride);
     multiply_transposed({queries.data(), rows, hd, hd}, keys, square);
 
     for (int64_t h = 0; h < group; ++h) {
@@ -150,8 +154,10 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
       if (!sinks) continue;
       const int64_t early_keys = std::min(length, SinkStatistics::kLateQuery);
       if (begin < SinkStatistics::kLateQuery)
-        for (int64_t key = 0; key < early_keys; ++key) chunk.early[static_cast<size_t>(h * early_keys + key)] += early[static_cast<size_t>(key)];
-      for (int64_t key = 0; key < end; ++key) chunk.late[static_cast<size_t>(h * length + key)] += late[static_cast<size_t>(key)];
+        for (int64_t key = 0; key < early_keys; ++key)
+          chunk.early[static_cast<size_t>(h * early_keys + key)] += early[static_cast<size_t>(key)];
+      for (int64_t key = 0; key < end; ++key)
+        chunk.late[static_cast<size_t>(h * length + key)] += late[static_cast<size_t>(key)];
     }
 
     multiply(square, values, {out.data(), rows, hd, hd});
@@ -196,22 +202,22 @@ void CausalAttention::reduce(std::span<const Chunk> chunks, SinkAccumulator& sin
   }
 }
 
-void CausalAttention::keep_values(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                                  int64_t last_prompt, SinkAccumulator& sinks) const {
+void CausalAttention::keep_values(const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                                  int64_t first_prompt, int64_t last_prompt, SinkAccumulator& sinks) const {
   SinkStatistics& statistics = sinks.statistics_;
   const int64_t row_size = shape_.kv_heads * shape_.head_dim;
   for (size_t kept = sinks.first_kept_[static_cast<size_t>(first_prompt)];
        kept < sinks.first_kept_[static_cast<size_t>(last_prompt)]; ++kept) {
     const auto [prompt, token] = statistics.tokens[kept];
     const int64_t row = offsets[prompt] - offsets[first_prompt] + token;
-    std::memcpy(statistics.values.data() + static_cast<int64_t>(kept) * row_size, tensors.v.data + row * tensors.v.stride,
-                static_cast<size_t>(row_size) * sizeof(float));
+    std::memcpy(statistics.values.data() + static_cast<int64_t>(kept) * row_size,
+                tensors.v.data + row * tensors.v.stride, static_cast<size_t>(row_size) * sizeof(float));
   }
 }
 
-void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                                   int64_t last_prompt, SinkAccumulator* sinks, const SquareHook& scores_hook,
-                                   const SquareHook& pattern_hook) const {
+void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                                   int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks,
+                                   const SquareHook& scores_hook, const SquareHook& pattern_hook) const {
   const int64_t group = shape_.heads / shape_.kv_heads, hd = shape_.head_dim;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
     const int64_t length = offsets[prompt + 1] - offsets[prompt], row = offsets[prompt] - offsets[first_prompt];
@@ -223,7 +229,8 @@ void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<co
         for (int64_t i = 0; i < hd; ++i)
           queries[static_cast<size_t>(t * hd + i)] =
               tensors.q.data[(row + t) * tensors.q.stride + head * hd + i] * static_cast<float>(shape_.scale);
-      const ConstMatrixView keys(tensors.k.data + row * tensors.k.stride + head / group * hd, length, hd, tensors.k.stride);
+      const ConstMatrixView keys(tensors.k.data + row * tensors.k.stride + head / group * hd, length, hd,
+                                 tensors.k.stride);
       multiply_transposed({queries.data(), length, hd, hd}, keys, {square, length, length, length});
       for (int64_t t = 0; t < length; ++t)
         std::fill(square + t * length + t + 1, square + (t + 1) * length, -std::numeric_limits<float>::infinity());
@@ -240,7 +247,8 @@ void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<co
 
     for (int64_t head = 0; head < shape_.heads; ++head) {
       float* square = squares.data() + head * length * length;
-      const ConstMatrixView values(tensors.v.data + row * tensors.v.stride + head / group * hd, length, hd, tensors.v.stride);
+      const ConstMatrixView values(tensors.v.data + row * tensors.v.stride + head / group * hd, length, hd,
+                                   tensors.v.stride);
       multiply({square, length, length, length}, values,
                {tensors.z.data + row * tensors.z.stride + head * hd, length, hd, tensors.z.stride});
       if (sinks) sinks->add_square(shape_, prompt, head, square, length);
@@ -249,7 +257,8 @@ void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<co
   if (sinks) keep_values(tensors, offsets, first_prompt, last_prompt, *sinks);
 }
 
-/// Reduces a finished pattern [T, T] of one head: the pattern may have been written by a hook, so nothing is assumed of it.
+/// Reduces a finished pattern [T, T] of one head: the pattern may have been written by a hook, so nothing is assumed of
+/// it.
 void SinkAccumulator::add_square(const AttentionShape& shape, int64_t prompt, int64_t head, const float* square,
                                  int64_t length) {
   const int64_t n = offsets_.back(), prompts = static_cast<int64_t>(offsets_.size()) - 1;
@@ -269,9 +278,11 @@ void SinkAccumulator::add_square(const AttentionShape& shape, int64_t prompt, in
   std::copy(late.begin(), late.end(), statistics_.late_column_sums.begin() + head * n + offsets_[prompt]);
   statistics_.entropy[static_cast<size_t>(head * prompts + prompt)] =
       length > 1 ? static_cast<float>(entropy / static_cast<double>(length - 1)) : 0.0f;
-  for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1]; ++kept)
+  for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1];
+       ++kept)
     for (int64_t t = statistics_.tokens[kept].second; t < length; ++t)
-      statistics_.columns[kept][static_cast<size_t>(t * shape.heads + head)] = square[t * length + statistics_.tokens[kept].second];
+      statistics_.columns[kept][static_cast<size_t>(t * shape.heads + head)] =
+          square[t * length + statistics_.tokens[kept].second];
 }
 
 }  // namespace spikescope

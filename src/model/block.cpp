@@ -72,7 +72,8 @@ struct Block::Place {
   float* residual;
   const Hooks& hooks;
 
-  void call(Point point, float* data, int64_t row_stride, int64_t first, int64_t count, std::vector<int64_t> row_shape) const {
+  void call(Point point, float* data, int64_t row_stride, int64_t first, int64_t count,
+            std::vector<int64_t> row_shape) const {
     const HookPoint hook{point, layer};
     if (!hooks.wants(hook)) return;
     row_shape.insert(row_shape.begin(), count);
@@ -96,8 +97,8 @@ Block::Block(const Architecture& architecture, std::span<const int64_t> offsets,
   post_.resize(static_cast<size_t>(slice * architecture.mlp_width));
 }
 
-void Block::operator()(const BlockWeights& weights, int layer, const PromptGroup& group, float* residual, const Hooks& hooks,
-                       SinkAccumulator* sinks) {
+void Block::operator()(const BlockWeights& weights, int layer, const PromptGroup& group, float* residual,
+                       const Hooks& hooks, SinkAccumulator* sinks) {
   const Place place{layer, group, residual, hooks};
   const int64_t d = architecture_.d_model;
   attention(weights, place, sinks);
@@ -155,9 +156,11 @@ void Block::mlp(const BlockWeights& weights, const Place& place, int64_t first, 
   float* residual = place.residual + first * d;
   rms_norm(residual, count, d, d, weights.ln2.data(), a.norm_eps, normed_.data(), d);
   place.call(Point::ln2_out, normed_.data(), d, first, count, {d});
-  linear({normed_.data(), count, d, d}, weights.w_gate_up, weights.b_gate_up, {gate_up_.data(), count, 2 * width, 2 * width});
+  linear({normed_.data(), count, d, d}, weights.w_gate_up, weights.b_gate_up,
+         {gate_up_.data(), count, 2 * width, 2 * width});
   place.call(Point::mlp_pre, gate_up_.data(), 2 * width, first, count, {width});
-  gated_activation(a.activation, gate_up_.data(), gate_up_.data() + width, count, width, 2 * width, 2 * width, post_.data(), width);
+  gated_activation(a.activation, gate_up_.data(), gate_up_.data() + width, count, width, 2 * width, 2 * width,
+                   post_.data(), width);
   place.call(Point::mlp_post, post_.data(), width, first, count, {width});
   linear({post_.data(), count, width, width}, weights.w_down, weights.b_down, {update_.data(), count, d, d});
   place.call(Point::mlp_out, update_.data(), d, first, count, {d});

@@ -1,5 +1,5 @@
-// One transformer block: its weights in float32, and the pass of a group of prompts through it. Reading Block's operator()
-// tells the architecture.
+// One transformer block: its weights in float32, and the pass of a group of prompts through it. Reading Block's
+// operator() tells the architecture.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@
 
 namespace spikescope {
 
-/// Weights of one block. Buffers are kept from layer to layer; projections that read the same input stand in one matrix.
+/// Weights of one block. Buffers are kept from layer to layer; projections that read the same input stand in one
+/// matrix.
 struct BlockWeights {
   std::vector<float> ln1, ln2;
   std::vector<float> w_qkv, b_qkv;  ///< [(heads + 2 kv heads) * head_dim, d]; biases empty where the model has none
@@ -38,8 +39,8 @@ class Block {
   /// `offsets`: [prompts + 1] token offsets. `largest_group`: rows of the largest group that will come.
   Block(const Architecture& architecture, std::span<const int64_t> offsets, int64_t largest_group);
 
-  /// Adds the block's attention and MLP to `residual` [rows, d], the group's rows of the residual stream. Calls the hooks of
-  /// all points after resid_pre, which the caller has called.
+  /// Adds the block's attention and MLP to `residual` [rows, d], the group's rows of the residual stream. Calls the
+  /// hooks of all points after resid_pre, which the caller has called.
   void operator()(const BlockWeights& weights, int layer, const PromptGroup& group, float* residual, const Hooks& hooks,
                   SinkAccumulator* sinks);
 

@@ -38,7 +38,8 @@ const SpikescopeTorchBackend& torch_backend() {
     for (const char* up : {"/", "/../"})
       if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
     if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
-    const auto entry = reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
+    const auto entry =
+        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
     if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
     entry()->set_threads(omp_get_max_threads());
     backend_loaded = true;
@@ -51,7 +52,9 @@ SpikescopeMatrix matrix(const ConstMatrixView& m) {
   // The products read their inputs only; LibTorch has no view of constant values.
   return {const_cast<float*>(m.data), m.rows, m.columns, m.stride, 1};
 }
-SpikescopeMatrix transposed(const ConstMatrixView& m) { return {const_cast<float*>(m.data), m.columns, m.rows, 1, m.stride}; }
+SpikescopeMatrix transposed(const ConstMatrixView& m) {
+  return {const_cast<float*>(m.data), m.columns, m.rows, 1, m.stride};
+}
 
 template <class Function>
 Function symbol(const char* name) {
@@ -70,7 +73,8 @@ double cgroup_cores() {
 int available_cores() {
   cpu_set_t set;
   int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : omp_get_num_procs();
-  if (const double quota = cgroup_cores(); quota > 0) cores = std::min(cores, std::max(1, static_cast<int>(std::lround(quota))));
+  if (const double quota = cgroup_cores(); quota > 0)
+    cores = std::min(cores, std::max(1, static_cast<int>(std::lround(quota))));
   return std::max(1, cores);
 }
 
@@ -80,7 +84,9 @@ void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
   torch_backend().multiply(matrix(a), transposed(b), matrix(out));
 }
 
-void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) { torch_backend().multiply(matrix(a), matrix(b), matrix(out)); }
+void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
+  torch_backend().multiply(matrix(a), matrix(b), matrix(out));
+}
 
 double product_error() {
   const int64_t m = 130, k = 200, n = 150;
@@ -112,8 +118,10 @@ double product_error() {
 
 void check_products() {
   if (const double error = product_error(); error > 1.0)
-    fail("{} computes wrong matrix products on this processor (error {:.3g} times what rounding explains); set OPENBLAS_CORETYPE "
-         "(e.g. Haswell) or install another BLAS", blas().name, error);
+    fail(
+        "{} computes wrong matrix products on this processor (error {:.3g} times what rounding explains); set "
+        "OPENBLAS_CORETYPE (e.g. Haswell) or install another BLAS",
+        blas().name, error);
 }
 
 void set_threads(int threads) {

@@ -25,13 +25,14 @@ void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 /// out = a b: [m, k] x [k, n] -> [m, n].
 void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 
-/// Largest error of one product of about the size of a layer's, against float64, over what float32 rounding explains: below 1
-/// on a sound machine. Takes some milliseconds.
+/// Largest error of one product of about the size of a layer's, against float64, over what float32 rounding explains:
+/// below 1 on a sound machine. Takes some milliseconds.
 double product_error();
 /// Throws Error, with the remedy, when products are wrong: some builds of OpenBLAS are, on processors newer than they.
 void check_products();
 
-/// Threads for products and for the project's own loops. 0: the cores this process may really use (affinity and cgroup).
+/// Threads for products and for the project's own loops. 0: the cores this process may really use (affinity and
+/// cgroup).
 void set_threads(int threads);
 int threads();
 
@@ -50,9 +51,9 @@ class SerialProducts {
 
 /// The BLAS behind the products.
 struct Blas {
-  std::string name;              ///< "OpenBLAS 0.3.21 SkylakeX", "MKL", "unknown"
-  std::string torch;             ///< LibTorch's version
-  bool fast = true;              ///< false: no optimised BLAS was found
+  std::string name;                 ///< "OpenBLAS 0.3.21 SkylakeX", "MKL", "unknown"
+  std::string torch;                ///< LibTorch's version
+  bool fast = true;                 ///< false: no optimised BLAS was found
   bool threads_of_its_own = false;  ///< OpenBLAS's pthread build, whose threads spin against OpenMP's
 };
 Blas blas();

@@ -1,10 +1,10 @@
 #include "model/rope.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-
-#include <fmt/format.h>
 
 #include "model/vectorize.h"
 
@@ -58,7 +58,9 @@ void scale_yarn(Rope& rope, const Yarn& yarn) {
     const double interpolate = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     rope.frequencies[i] *= interpolate / yarn.factor + (1.0 - interpolate);
   }
-  rope.attention_factor = yarn.attention_factor > 0 ? yarn.attention_factor : yarn.factor > 1 ? 0.1 * std::log(yarn.factor) + 1.0 : 1.0;
+  rope.attention_factor = yarn.attention_factor > 0 ? yarn.attention_factor
+                          : yarn.factor > 1         ? 0.1 * std::log(yarn.factor) + 1.0
+                                                    : 1.0;
   rope.scaling = fmt::format("yarn x{}", yarn.factor);
 }
 
@@ -80,7 +82,8 @@ void RopeTable::rotate(float* data, int64_t rows, int64_t row_stride, int64_t he
   for (int64_t row = 0; row < rows; ++row) {
     const float* cosines = cosines_.data() + (position + row) * half_;
     const float* sines = sines_.data() + (position + row) * half_;
-    for (int64_t head = 0; head < heads; ++head) rotate_head(data + row * row_stride + head * head_dim, cosines, sines, half_);
+    for (int64_t head = 0; head < heads; ++head)
+      rotate_head(data + row * row_stride + head * head_dim, cosines, sines, half_);
   }
 }
 

@@ -1,4 +1,5 @@
-// Rotary position embedding (arXiv 2104.09864) in the half-split layout: channel i of a head turns with channel i + dims/2.
+// Rotary position embedding (arXiv 2104.09864) in the half-split layout: channel i of a head turns with channel i +
+// dims/2.
 #pragma once
 
 #include <cstdint>

@@ -37,8 +37,9 @@ int64_t layers_needed(const Architecture& architecture, const Hooks& hooks, bool
   int64_t needed = 0;
   for (const HookPoint& point : hook_points(architecture))
     if (hooks.wants(point))
-      needed = point.kind().per_block                 ? point.layer + (point.point != Point::resid_pre)
-               : point.point == Point::embed ? needed : architecture.n_layers;
+      needed = point.kind().per_block        ? point.layer + (point.point != Point::resid_pre)
+               : point.point == Point::embed ? needed
+                                             : architecture.n_layers;
   return needed;
 }
 
@@ -54,8 +55,8 @@ void check_finite(const std::vector<float>& residual, const TokenBatch& batch, i
   }
   if (bad == n) return;
   const auto prompt = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), bad) - batch.offsets.begin() - 1;
-  fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32", layer,
-       prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
+  fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32",
+       layer, prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
 }
 
 /// -log softmax(logits)[target].
@@ -120,17 +121,21 @@ class Head {
 }  // namespace
 
 void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
-  if (batch.offsets.size() < 2 || batch.offsets.front() != 0 || batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
+  if (batch.offsets.size() < 2 || batch.offsets.front() != 0 ||
+      batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
     fail("there is no prompt to run");
   for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
     const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
     if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
     if (architecture.context_length > 0 && length > architecture.context_length)
-      fail("prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE --length {})",
-           p, length, architecture.context_length, architecture.context_length);
+      fail(
+          "prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE "
+          "--length {})",
+          p, length, architecture.context_length, architecture.context_length);
     for (int64_t i = batch.offsets[p]; i < batch.offsets[p + 1]; ++i)
       if (const int64_t id = batch.ids[static_cast<size_t>(i)]; id < 0 || id >= architecture.vocabulary)
-        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id, architecture.vocabulary);
+        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id,
+             architecture.vocabulary);
   }
 }
 
@@ -166,7 +171,8 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
                     observer.kept_tokens(layer, {residual.data(), {n, d}, d}));
     for (const PromptGroup& group : groups) {
       block(block_weights, layer, group, residual.data() + group.first_row * d, hooks, sinks ? &*sinks : nullptr);
-      observer.progress((layer + static_cast<double>(group.first_row + group.rows) / static_cast<double>(n)) / static_cast<double>(layers));
+      observer.progress((layer + static_cast<double>(group.first_row + group.rows) / static_cast<double>(n)) /
+                        static_cast<double>(layers));
     }
     check_finite(residual, batch, d, layer);
     if (sinks) observer.sinks(layer, sinks->take());

@@ -1,5 +1,5 @@
-// The forward pass, layer by layer: all prompts go through block 0, then all through block 1, ... Only one block's weights
-// are in float32 at a time, and the residual stream is all that is carried along.
+// The forward pass, layer by layer: all prompts go through block 0, then all through block 1, ... Only one block's
+// weights are in float32 at a time, and the residual stream is all that is carried along.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ class PassObserver {
   virtual ~PassObserver() = default;
   /// Whether attention is to be reduced to SinkStatistics.
   virtual bool wants_sinks() const { return false; }
-  /// Tokens whose probability columns block `layer` keeps, ascending; `resid_pre` is [N, d]. Asked only with wants_sinks().
+  /// Tokens whose probability columns block `layer` keeps, ascending; `resid_pre` is [N, d]. Asked only with
+  /// wants_sinks().
   virtual std::vector<TokenPosition> kept_tokens(int layer, const TensorView& resid_pre) { return {}; }
   virtual void sinks(int layer, SinkStatistics statistics) {}
   virtual void block_done(int layer) {}
@@ -38,12 +39,13 @@ struct RunOptions {
 };
 
 struct RunResult {
-  std::vector<float> losses;    ///< [N] -log p(next token) in nats, NaN at each prompt's last token; empty if not asked for
-  double seconds = 0.0;         ///< of the pass, weights included
+  std::vector<float> losses;  ///< [N] -log p(next token) in nats, NaN at a prompt's last token; empty if not asked for
+  double seconds = 0.0;       ///< of the pass, weights included
   double weight_seconds = 0.0;  ///< of these, spent converting weights
 };
 
-/// Throws Error for what run_model would refuse: ids outside the vocabulary, prompts that are empty or longer than the context.
+/// Throws Error for what run_model would refuse: ids outside the vocabulary, prompts that are empty or longer than the
+/// context.
 void check_prompts(const TokenBatch& batch, const Architecture& architecture);
 
 /// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error as check_prompts

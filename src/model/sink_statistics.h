@@ -19,8 +19,8 @@ struct SinkStatistics {
   std::vector<float> column_sums;       ///< [heads, N]: attention a key gets, summed over queries t >= 1
   std::vector<float> late_column_sums;  ///< [heads, N]: the same over queries t >= kLateQuery
   std::vector<float> entropy;           ///< [heads, prompts]: mean over t >= 1 of entropy(P[t]) / log(t + 1), in [0, 1]
-  /// Tokens whose columns are kept: the first of each prompt, and spike tokens (automatic rule) of resid_pre of this block
-  /// or an earlier one. Ascending.
+  /// Tokens whose columns are kept: the first of each prompt, and spike tokens (automatic rule) of resid_pre of this
+  /// block or an earlier one. Ascending.
   std::vector<TokenPosition> tokens;
   std::vector<std::vector<float>> columns;  ///< per kept token [T of its prompt, heads]: P[t, token]
   std::vector<float> values;                ///< [kept tokens, kv heads, head_dim]: attn.v of the kept tokens

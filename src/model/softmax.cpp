@@ -53,6 +53,8 @@ SoftmaxRow softmax_row(float* scores, int64_t visible, int64_t length) {
   return {static_cast<float>(1.0 / sum), std::log(sum) - weighted / sum};
 }
 
-void add_scaled(const float* row, float scale, int64_t length, float* sums) { add_scaled_loop(row, scale, length, sums); }
+void add_scaled(const float* row, float scale, int64_t length, float* sums) {
+  add_scaled_loop(row, scale, length, sums);
+}
 
 }  // namespace spikescope

@@ -52,12 +52,18 @@ const RoleKind& kind_of(Role role) { return kRoles[static_cast<size_t>(role)]; }
 
 int64_t size_of(Size size, const Architecture& a) {
   switch (size) {
-    case Size::one: return 1;
-    case Size::d: return a.d_model;
-    case Size::q: return a.n_heads * a.head_dim;
-    case Size::kv: return a.n_kv_heads * a.head_dim;
-    case Size::width: return a.mlp_width;
-    case Size::vocabulary: return a.vocabulary;
+    case Size::one:
+      return 1;
+    case Size::d:
+      return a.d_model;
+    case Size::q:
+      return a.n_heads * a.head_dim;
+    case Size::kv:
+      return a.n_kv_heads * a.head_dim;
+    case Size::width:
+      return a.mlp_width;
+    case Size::vocabulary:
+      return a.vocabulary;
   }
   return 0;
 }
@@ -74,8 +80,10 @@ void check_finite(const float* values, int64_t count, int64_t columns, int64_t f
   if (non_finite_marker(values, count) == 0.0f) return;
   int64_t i = 0;
   while (std::isfinite(values[i])) ++i;
-  fail("{}: tensor '{}' holds {} at [{}, {}]; its weights must be finite (the file is damaged or the conversion overflowed)",
-       tensor.file, tensor.name, values[i], first_row + i / columns, i % columns);
+  fail(
+      "{}: tensor '{}' holds {} at [{}, {}]; its weights must be finite (the file is damaged or the conversion "
+      "overflowed)",
+      tensor.file, tensor.name, values[i], first_row + i / columns, i % columns);
 }
 
 std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -88,7 +96,8 @@ void unpermute(std::vector<float>& values, int64_t heads, int64_t columns) {
     float* rows = values.data() + h * head_dim * columns;
     std::memcpy(head.data(), rows, head.size() * sizeof(float));
     for (int64_t i = 0; i < head_dim; ++i)
-      std::memcpy(rows + ((i % 2) * half + i / 2) * columns, head.data() + i * columns, static_cast<size_t>(columns) * sizeof(float));
+      std::memcpy(rows + ((i % 2) * half + i / 2) * columns, head.data() + i * columns,
+                  static_cast<size_t>(columns) * sizeof(float));
   }
 }
 
@@ -110,8 +119,8 @@ const TensorInfo& ModelWeights::check(const WeightPlace& place, Role role, int l
   std::vector<int64_t> expected = {size_of(kind.rows, architecture_)};
   if (kind.columns != Size::one) expected.push_back(size_of(kind.columns, architecture_));
   if (tensor.shape != expected)
-    fail("{}: tensor '{}' has shape {}, but the config asks for {} ({})", tensor.file, tensor.name, shape_text(tensor.shape),
-         shape_text(expected), kind.name);
+    fail("{}: tensor '{}' has shape {}, but the config asks for {} ({})", tensor.file, tensor.name,
+         shape_text(tensor.shape), shape_text(expected), kind.name);
   if (!tensor.format->dequantize)
     fail("{}: tensor '{}' is stored as {}, which is not supported; use a file in F16, BF16, F32, Q8_0 or a K-quant",
          tensor.file, tensor.name, tensor.format->name);

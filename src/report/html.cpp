@@ -8,33 +8,6 @@
 namespace spikescope {
 namespace {
 
-std::string escape(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 bool starts_with_any_case(std::string_view text, std::string_view lower) {
   if (text.size() < lower.size()) return false;
   for (size_t i = 0; i < lower.size(); ++i) {
@@ -46,7 +19,19 @@ bool starts_with_any_case(std::string_view text, std::string_view lower) {
 
 }  // namespace
 
-std::string html_text(std::string_view text, size_t max_cells) { return escape(visible_text(text, max_cells)); }
+std::string html_text(std::string_view text, size_t max_cells) {
+  std::string out;
+  for (const char c : escape_markup(visible_text(text, max_cells))) {
+    if (c == '"') {
+      out += "&quot;";
+    } else if (c == '\'') {
+      out += "&#39;";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
 
 std::string html_lines(std::string_view text) {
   std::string out;

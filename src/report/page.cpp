@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/utf8.h"
 #include "base/version.h"
 #include "figure/color_scale.h"
 #include "figure/plotly.h"

@@ -22,14 +22,13 @@ std::string random_word() {
 std::string read_plotly(const std::filesystem::path& path) {
   if (!std::filesystem::is_regular_file(path)) {
     fail(
-        "{}: plotly.js is needed for the interactive report and is not there; run scripts/setup.sh, which takes it "
-        "from the "
-        "plotly wheel",
+        "{}: plotly.js is needed for the interactive report and is not there; run scripts/demo.sh, which takes it "
+        "from the plotly wheel",
         path.string());
   }
   std::string code = read_file(path, int64_t{64} << 20);
   if (code.find("Plotly") == std::string::npos) {
-    fail("{}: is not plotly.js ({} bytes without the word Plotly); delete it and run scripts/setup.sh again",
+    fail("{}: is not plotly.js ({} bytes without the word Plotly); delete it and run scripts/demo.sh again",
          path.string(), code.size());
   }
   return code;

@@ -4,10 +4,10 @@
 #include <bit>
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/printable.h"
 #include "text/byte_level.h"
 #include "text/merge_queue.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <unicode/uchar.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -4,11 +4,11 @@
 #include <charconv>
 #include <optional>
 
+#include "base/utf8.h"
 #include "text/byte_level.h"
 #include "text/component.h"
 #include "text/metaspace.h"
 #include "text/pattern.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -1,8 +1,8 @@
 #include "text/metaspace.h"
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/printable.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 

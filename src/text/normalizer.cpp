@@ -5,11 +5,11 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "text/byte_level.h"
 #include "text/characters.h"
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

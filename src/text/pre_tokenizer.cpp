@@ -1,11 +1,11 @@
 #include "text/pre_tokenizer.h"
 
+#include "base/utf8.h"
 #include "text/byte_level.h"
 #include "text/characters.h"
 #include "text/component.h"
 #include "text/metaspace.h"
 #include "text/pattern.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

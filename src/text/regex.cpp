@@ -7,9 +7,9 @@
 #include <cstdint>
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/printable.h"
 #include "text/regex_syntax.h"
-#include "text/utf8.h"
 
 #if PCRE2_MAJOR == 10 && PCRE2_MINOR < 40
 #error "PCRE2 10.40 or newer is needed: older ones do not know \p{White_Space} and \p{Alphabetic}"

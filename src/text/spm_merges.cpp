@@ -5,8 +5,8 @@
 #include <functional>
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/printable.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

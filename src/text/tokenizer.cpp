@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/gguf.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -2,13 +2,13 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "io/printable.h"
 #include "text/bpe.h"
 #include "text/component.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/spm_merges.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -18,6 +18,7 @@ void multiply(SpikescopeMatrix a, SpikescopeMatrix b, SpikescopeMatrix out) {
 }  // namespace
 
 const SpikescopeTorchBackend* spikescope_torch_backend() {
-  static const SpikescopeTorchBackend backend = {multiply, [](int threads) { at::set_num_threads(threads); }, at::hasMKL(), TORCH_VERSION};
+  static const SpikescopeTorchBackend backend = {multiply, [](int threads) { at::set_num_threads(threads); },
+                                                 at::hasMKL(), TORCH_VERSION};
   return &backend;
 }

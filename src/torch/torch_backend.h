@@ -1,5 +1,5 @@
-// What model/gemm.cpp asks of LibTorch. It lives in a library of its own, loaded at the first product: LibTorch takes a good part
-// of a second to load, which inspect, tokenize or --help need not wait for.
+// What model/gemm.cpp asks of LibTorch. It lives in a library of its own, loaded at the first product: LibTorch takes a
+// good part of a second to load, which inspect, tokenize or --help need not wait for.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 
 #include "analyses/run.h"
@@ -71,17 +70,9 @@ TEST(RealCheckpoint, PlantedActivationIsFoundWithItsNeuron) {
   EXPECT_GT(writer["neurons"][0]["share"].get<double>(), 0.99);
 }
 
-/// SmolLM2-135M-Instruct as `spikescope models fetch smollm2-135m` leaves it.
-std::filesystem::path smollm2() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path root = cache && *cache ? cache : std::filesystem::path(home ? home : "") / ".cache";
-  return root / "spikescope/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
 TEST(RealCheckpoint, SmolLM2HasTwoPlateausAndTheirWriters) {
-  if (!std::filesystem::exists(smollm2())) GTEST_SKIP() << "fetch it with `spikescope models fetch smollm2-135m`";
-  const auto checkpoint = Checkpoint::open(smollm2());
+  SKIP_WITHOUT_SMOLLM2();
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
   const TemporaryFolder folder;
   analyse(*checkpoint, checkpoint->tokenizer().encode("Summer is warm. Winter is cold.\n"), folder.path());
   const Json json = read_json_file(folder / "results/spikes.json");

@@ -1,10 +1,11 @@
+#include "base/text.h"
+
 #include <gtest/gtest.h>
 
 #include <vector>
 
 #include "base/fail.h"
 #include "base/nearest.h"
-#include "base/text.h"
 #include "base/version.h"
 
 namespace spikescope {

@@ -71,7 +71,8 @@ TEST_F(CaptureTest, TheDumpHoldsWhatThePassComputed) {
     // Attention that key 0 of prompt 1 gets from its only later query.
     const auto& pattern = recorder.at(HookPoint{Point::pattern, block}.name() + "/1").values;
     for (int64_t head = 0; head < 4; ++head)
-      EXPECT_NEAR(sinks.column_sums[static_cast<size_t>(head * 22 + 20)], pattern[static_cast<size_t>(head * 4 + 2)], 1e-6);
+      EXPECT_NEAR(sinks.column_sums[static_cast<size_t>(head * 22 + 20)], pattern[static_cast<size_t>(head * 4 + 2)],
+                  1e-6);
   }
 }
 

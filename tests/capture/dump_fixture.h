@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "base/error.h"
 #include "capture/dump.h"
+#include "tests/error_of.h"
 
 namespace spikescope::testing {
 
@@ -45,16 +45,6 @@ inline std::vector<float> ramp(int64_t seed, int64_t size) {
   std::vector<float> values(static_cast<size_t>(size));
   std::iota(values.begin(), values.end(), static_cast<float>(seed));
   return values;
-}
-
-inline std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  return "";
 }
 
 inline SinkStatistics make_sinks(bool empty) {
@@ -126,11 +116,13 @@ inline void write_dump(const fs::path& out, const DumpOptions& options = {}, con
 
 inline std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) names.push_back(fs::relative(entry.path(), folder).string());
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    names.push_back(fs::relative(entry.path(), folder).string());
   std::sort(names.begin(), names.end());
   return names;
 }
 
-inline const std::vector<std::string> kWholeDump = {"dump", "dump/index.h5", "dump/layers", "dump/layers/000.h5", "dump/layers/001.h5", "dump/layers/outside.h5"};
+inline const std::vector<std::string> kWholeDump = {
+    "dump", "dump/index.h5", "dump/layers", "dump/layers/000.h5", "dump/layers/001.h5", "dump/layers/outside.h5"};
 
 }  // namespace spikescope::testing

@@ -106,8 +106,11 @@ TEST_P(DumpStorage, PlainH5pyReadsIt) {
   EXPECT_EQ(std::system(command.c_str()), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DumpStorage, ::testing::Values(DumpOptions{}, DumpOptions{.storage = "float16"}, DumpOptions{.gzip = 3}),
-                         [](const auto& info) { return info.param.storage + "_gzip" + std::to_string(info.param.gzip); });
+INSTANTIATE_TEST_SUITE_P(All, DumpStorage,
+                         ::testing::Values(DumpOptions{}, DumpOptions{.storage = "float16"}, DumpOptions{.gzip = 3}),
+                         [](const auto& info) {
+                           return info.param.storage + "_gzip" + std::to_string(info.param.gzip);
+                         });
 
 TEST(DumpReader, WithoutSinksWritersAndLosses) {
   const TemporaryFolder out;
@@ -120,7 +123,10 @@ TEST(DumpReader, WithoutSinksWritersAndLosses) {
   EXPECT_THAT(error_of([&] { dump.sinks(0); }), AllOf(HasSubstr("/sinks/0"), HasSubstr("--sinks")));
   EXPECT_THAT(error_of([&] { dump.writers(0); }), HasSubstr("--writers"));
   EXPECT_THAT(error_of([&] { dump.residual(1, 0); }), HasSubstr("blocks.0.resid_post was not captured"));
-  EXPECT_THAT(error_of([&] { dump.read({Point::pattern, 0}, 0, 1); }), HasSubstr("blocks.0.attn.pattern was not captured"));
+  EXPECT_THAT(error_of([&] {
+                dump.read({Point::pattern, 0}, 0, 1);
+              }),
+              HasSubstr("blocks.0.attn.pattern was not captured"));
 }
 
 TEST(DumpReader, MissingAndDamagedLayerFilesAreNamed) {
@@ -130,11 +136,14 @@ TEST(DumpReader, MissingAndDamagedLayerFilesAreNamed) {
   write_file(out / "dump/layers/outside.h5", "not HDF5");
   const DumpReader dump(out.path());
   EXPECT_EQ(dump.residual(1, 0), ramp(0, 3 * kD));
-  for (const auto& message : {error_of([&] { dump.residual(2, 0); }), error_of([&] { dump.has({Point::resid_post, 1}); }),
+  for (const auto& message : {error_of([&] { dump.residual(2, 0); }), error_of([&] {
+                                dump.has({Point::resid_post, 1});
+                              }),
                               error_of([&] { dump.sinks(1); }), error_of([&] { dump.writers(1); })}) {
     EXPECT_THAT(message, AllOf(HasSubstr("layers/001.h5"), HasSubstr("missing")));
   }
-  EXPECT_THAT(error_of([&] { dump.read({Point::embed}, 0, 1); }), AllOf(HasSubstr("outside.h5"), HasSubstr("cannot read")));
+  EXPECT_THAT(error_of([&] { dump.read({Point::embed}, 0, 1); }),
+              AllOf(HasSubstr("outside.h5"), HasSubstr("cannot read")));
 }
 
 TEST(DumpReader, ReadingBeyondTheEnd) {
@@ -164,7 +173,8 @@ struct Forged {
     H5File index = H5File::create(out / "dump/index.h5");
     index.set_attribute("/", "format", format);
     index.set_attribute("/", "version", version);
-    for (const auto* name : {"model", "model_name", "model_sha256", "family", "command", "program_version", "dtype", "bos"}) {
+    for (const auto* name :
+         {"model", "model_name", "model_sha256", "family", "command", "program_version", "dtype", "bos"}) {
       index.set_attribute("/", name, "x");
     }
     index.set_attribute("/", "storage", storage);
@@ -176,11 +186,13 @@ struct Forged {
     index.write("/prompts", prompts);
     H5File layer = H5File::create(out / "dump/layers/000.h5");
     if (change_layer) change_layer(layer);
-    for (const auto* group : {"/blocks/0", "/sinks/0", "/writers/0"}) index.link_external(group, "layers/000.h5", group);
+    for (const auto* group : {"/blocks/0", "/sinks/0", "/writers/0"})
+      index.link_external(group, "layers/000.h5", group);
   }
 };
 
-std::string forged_error(const std::function<void(Forged&)>& change, const std::function<void(const DumpReader&)>& use = {}) {
+std::string forged_error(const std::function<void(Forged&)>& change,
+                         const std::function<void(const DumpReader&)>& use = {}) {
   const TemporaryFolder out;
   Forged forged;
   change(forged);
@@ -193,42 +205,52 @@ std::string forged_error(const std::function<void(Forged&)>& change, const std::
 
 TEST(DumpReader, ForgedIndex) {
   EXPECT_EQ(forged_error([](Forged&) {}), "");
-  EXPECT_THAT(forged_error([](Forged& f) { f.format = "something"; }), AllOf(HasSubstr("index.h5"), HasSubstr("no dump")));
+  EXPECT_THAT(forged_error([](Forged& f) { f.format = "something"; }),
+              AllOf(HasSubstr("index.h5"), HasSubstr("no dump")));
   EXPECT_THAT(forged_error([](Forged& f) { f.version = 2; }), HasSubstr("version 2"));
   EXPECT_THAT(forged_error([](Forged& f) { f.storage = "int4"; }), HasSubstr("int4"));
   EXPECT_THAT(forged_error([](Forged& f) { f.config = "{"; }), HasSubstr("config"));
   EXPECT_THAT(forged_error([](Forged& f) { f.config = R"({"n_layers": 1})"; }), HasSubstr("d_model"));
-  EXPECT_THAT(forged_error([](Forged& f) { f.config = R"({"n_layers": 1000000000000, "d_model": 4})"; }), HasSubstr("no model"));
+  EXPECT_THAT(forged_error([](Forged& f) { f.config = R"({"n_layers": 1000000000000, "d_model": 4})"; }),
+              HasSubstr("no model"));
   EXPECT_THAT(forged_error([](Forged& f) { f.config = R"({"n_layers": 1, "d_model": -4})"; }), HasSubstr("no model"));
   EXPECT_THAT(forged_error([](Forged& f) { f.offsets = {0, 2, 4}; }), HasSubstr("/tokens/offsets"));
   EXPECT_THAT(forged_error([](Forged& f) { f.offsets = {0, 4, 3}; }), HasSubstr("/tokens/offsets"));
   EXPECT_THAT(forged_error([](Forged& f) { f.offsets = {-1, 3}; }), HasSubstr("/tokens/offsets"));
   EXPECT_THAT(forged_error([](Forged& f) { f.offsets = {}; }), HasSubstr("/tokens/offsets"));
-  EXPECT_THAT(forged_error([](Forged& f) { f.strings = {"a"}; }), AllOf(HasSubstr("/tokens/strings"), HasSubstr("[1], expected [3]")));
+  EXPECT_THAT(forged_error([](Forged& f) { f.strings = {"a"}; }),
+              AllOf(HasSubstr("/tokens/strings"), HasSubstr("[1], expected [3]")));
   EXPECT_THAT(forged_error([](Forged& f) { f.prompts = {"{}"}; }), HasSubstr("/prompts"));
   EXPECT_THAT(forged_error([](Forged& f) { f.prompts[1] = "{]"; }), HasSubstr("/prompts, string 1"));
   EXPECT_THAT(forged_error([](Forged& f) {
-                f.change_index = [](H5File& index) { index.write<int64_t>("/tokens/ids", Shape{3, 1}, Shape{1, 2, 3}); };
+                f.change_index = [](H5File& index) {
+                  index.write<int64_t>("/tokens/ids", Shape{3, 1}, Shape{1, 2, 3});
+                };
               }),
               AllOf(HasSubstr("/tokens/ids"), HasSubstr("2 dimensions")));
   EXPECT_THAT(forged_error([](Forged& f) {
                 f.change_index = [](H5File& index) { index.declare("/tokens/ids", Shape{int64_t{1} << 50}); };
               }),
               HasSubstr("/tokens/ids"));
-  EXPECT_THAT(forged_error([](Forged& f) {
-                f.change_index = [](H5File& index) { index.declare("/losses/nll", Shape{int64_t{1} << 50}); };
-              }, [](const DumpReader& dump) { dump.losses(); }),
+  EXPECT_THAT(forged_error(
+                  [](Forged& f) {
+                    f.change_index = [](H5File& index) { index.declare("/losses/nll", Shape{int64_t{1} << 50}); };
+                  },
+                  [](const DumpReader& dump) { dump.losses(); }),
               HasSubstr("/losses/nll has the shape"));
 }
 
 TEST(DumpReader, ForgedLayers) {
-  const auto layer_error = [](const std::string& dataset, const Shape& shape, const std::function<void(const DumpReader&)>& use) {
-    return forged_error([&](Forged& f) { f.change_layer = [&](H5File& layer) { layer.declare(dataset, shape); }; }, use);
+  const auto layer_error = [](const std::string& dataset, const Shape& shape,
+                              const std::function<void(const DumpReader&)>& use) {
+    return forged_error([&](Forged& f) { f.change_layer = [&](H5File& layer) { layer.declare(dataset, shape); }; },
+                        use);
   };
   const auto residual = [](const DumpReader& dump) { dump.residual(1, 0); };
   const auto read_q = [](const DumpReader& dump) { dump.read({Point::q, 0}, 0, 1); };
   const auto pattern = [](const DumpReader& dump) { dump.read({Point::pattern, 0}, 0, 1); };
-  EXPECT_THAT(layer_error("/blocks/0/resid_post", {3, 5}, residual), AllOf(HasSubstr("/blocks/0/resid_post"), HasSubstr("[3, 5], expected [3, 4]")));
+  EXPECT_THAT(layer_error("/blocks/0/resid_post", {3, 5}, residual),
+              AllOf(HasSubstr("/blocks/0/resid_post"), HasSubstr("[3, 5], expected [3, 4]")));
   EXPECT_THAT(layer_error("/blocks/0/resid_post", {4, 4}, residual), HasSubstr("[4, 4]"));
   EXPECT_THAT(layer_error("/blocks/0/resid_post", {3}, residual), HasSubstr("[3], expected"));
   EXPECT_THAT(layer_error("/blocks/0/resid_post", {3, 4}, residual), HasSubstr("the file has 0 of them"));
@@ -265,7 +287,8 @@ TEST(DumpReader, ForgedSinkStatistics) {
                         [](const DumpReader& dump) { dump.sinks(0); });
   };
   EXPECT_EQ(sinks_error([](ForgedSinks&) {}), "");
-  EXPECT_THAT(sinks_error([](ForgedSinks& s) { s.tokens[0] = 2; }), AllOf(HasSubstr("/sinks/0/tokens"), HasSubstr("prompt 2")));
+  EXPECT_THAT(sinks_error([](ForgedSinks& s) { s.tokens[0] = 2; }),
+              AllOf(HasSubstr("/sinks/0/tokens"), HasSubstr("prompt 2")));
   EXPECT_THAT(sinks_error([](ForgedSinks& s) { s.tokens[3] = 1; }), HasSubstr("token 1 of prompt 1"));
   EXPECT_THAT(sinks_error([](ForgedSinks& s) { s.tokens[1] = -1; }), HasSubstr("token -1"));
   EXPECT_THAT(sinks_error([](ForgedSinks& s) { s.tokens_shape = {4}; }), HasSubstr("[4], expected [kept tokens, 2]"));

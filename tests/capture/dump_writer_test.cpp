@@ -135,7 +135,9 @@ TEST(DumpWriter, WriterPutsBackWhatADyingRunMovedAway) {
 
 TEST(DumpWriter, FoldersThatCannotBeUsed) {
   const TemporaryFolder out;
-  const auto open = [](const fs::path& path) { return error_of([&] { DumpWriter(path, make_info(), make_tokens(), {}); }); };
+  const auto open = [](const fs::path& path) {
+    return error_of([&] { DumpWriter(path, make_info(), make_tokens(), {}); });
+  };
   EXPECT_THAT(open("/proc/spikescope"), HasSubstr("/proc/spikescope: cannot create the folder"));
   write_file(out / "file", "x");
   EXPECT_THAT(open(out / "file"), HasSubstr("file"));
@@ -149,7 +151,8 @@ TEST(DumpWriter, FoldersThatCannotBeUsed) {
     fs::permissions(out / "locked", fs::perms::owner_read | fs::perms::owner_exec);
     EXPECT_THAT(open(out / "locked"), HasSubstr("Permission denied"));
   }
-  EXPECT_THAT(error_of([&] { DumpReader(out / "none"); }), AllOf(HasSubstr("none/dump/index.h5"), HasSubstr("spikescope capture")));
+  EXPECT_THAT(error_of([&] { DumpReader(out / "none"); }),
+              AllOf(HasSubstr("none/dump/index.h5"), HasSubstr("spikescope capture")));
 }
 
 TEST(DumpWriter, WrongCalls) {
@@ -163,7 +166,10 @@ TEST(DumpWriter, WrongCalls) {
       DumpWriter(out.path(), info, tokens, options);
     });
   };
-  EXPECT_THAT(opening([](auto&, auto& tokens, auto&) { tokens.offsets = {0, 5, 5}; }), HasSubstr("at least one token a prompt"));
+  EXPECT_THAT(opening([](auto&, auto& tokens, auto&) {
+                tokens.offsets = {0, 5, 5};
+              }),
+              HasSubstr("at least one token a prompt"));
   EXPECT_THAT(opening([](auto&, auto& tokens, auto&) { tokens.offsets = {0, 3, 6}; }), HasSubstr("offsets"));
   EXPECT_THAT(opening([](auto&, auto& tokens, auto&) { tokens.offsets = {0}; }), HasSubstr("offsets"));
   EXPECT_THAT(opening([](auto&, auto& tokens, auto&) { tokens.strings.pop_back(); }), HasSubstr("4 strings"));
@@ -188,7 +194,10 @@ TEST(DumpWriter, WrongCalls) {
   EXPECT_THAT(write(0, 6, kD, kD), HasSubstr("rows 0 to 6"));
   EXPECT_THAT(write(-1, 1, kD, kD), HasSubstr("rows -1"));
   writer.declare({Point::resid_mid, 0}, {kD});
-  EXPECT_THAT(error_of([&] { writer.write({Point::resid_mid, 0}, 0, data.data(), 1, 3, 3); }), HasSubstr("expected rows of 4"));
+  EXPECT_THAT(error_of([&] {
+                writer.write({Point::resid_mid, 0}, 0, data.data(), 1, 3, 3);
+              }),
+              HasSubstr("expected rows of 4"));
   EXPECT_EQ(write(0, 2, kD, kD), "");
   EXPECT_THAT(write(1, 2, kD, kD), HasSubstr("row 1 of blocks.0.resid_post is written twice"));
   EXPECT_THAT(error_of([&] { writer.finish_block(0); }), HasSubstr("never came"));
@@ -249,7 +258,8 @@ TEST(DumpWriter, Float16NamesTheValueItCannotHold) {
     writer.write({Point::resid_post, 1}, 2, values.data() + 2 * kD, 3, kD, kD);
     writer.finish("");
   });
-  EXPECT_THAT(message, AllOf(HasSubstr("blocks.1.resid_post, row 4"), HasSubstr("70000"), HasSubstr("--storage float32")));
+  EXPECT_THAT(message,
+              AllOf(HasSubstr("blocks.1.resid_post, row 4"), HasSubstr("70000"), HasSubstr("--storage float32")));
   EXPECT_EQ(DumpReader(out.path()).info().model_sha256, "old");
   EXPECT_EQ(names_in(out.path()), kWholeDump);
 }
@@ -294,7 +304,8 @@ TEST(DumpWriter, FullDiskLeavesTheOldDump) {
   const TinyDisk disk(out.path(), 6 << 20);
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tiny disk takes the rights of root";
   write_dump(out.path(), {}, "old");
-  EXPECT_THAT(overflow(out.path()), AllOf(HasSubstr("dump.partial/layers/001.h5"), HasSubstr("No space left on device")));
+  EXPECT_THAT(overflow(out.path()),
+              AllOf(HasSubstr("dump.partial/layers/001.h5"), HasSubstr("No space left on device")));
   EXPECT_EQ(names_in(out.path()), kWholeDump);
   EXPECT_EQ(DumpReader(out.path()).info().model_sha256, "old");
   write_dump(out.path(), {}, "new");
@@ -343,7 +354,8 @@ TEST(DumpWriter, EstimateCoversTheFiles) {
       writer.finish("");
     }
     int64_t size = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(out / "dump")) size += entry.is_regular_file() ? static_cast<int64_t>(entry.file_size()) : 0;
+    for (const auto& entry : fs::recursive_directory_iterator(out / "dump"))
+      size += entry.is_regular_file() ? static_cast<int64_t>(entry.file_size()) : 0;
     EXPECT_GE(estimate, size) << storage;
     EXPECT_LE(estimate, size * 1.01) << storage;
   }

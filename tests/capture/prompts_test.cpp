@@ -17,12 +17,19 @@ using ::testing::HasSubstr;
 /// The tiny model's tokenizer with '@' as a BOS that it adds by itself, or not.
 Tokenizer tokenizer_with_bos(bool adds) {
   Json json = testing::tiny_tokenizer();
-  json["added_tokens"].push_back({{"id", 0}, {"content", "@"}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}});
+  json["added_tokens"].push_back({{"id", 0},
+                                  {"content", "@"},
+                                  {"single_word", false},
+                                  {"lstrip", false},
+                                  {"rstrip", false},
+                                  {"normalized", false},
+                                  {"special", true}});
   if (adds)
-    json["post_processor"] = {{"type", "TemplateProcessing"},
-                              {"single", {{{"SpecialToken", {{"id", "@"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-                              {"pair", {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
-                              {"special_tokens", {{"@", {{"id", "@"}, {"ids", {0}}, {"tokens", {"@"}}}}}}};
+    json["post_processor"] = {
+        {"type", "TemplateProcessing"},
+        {"single", {{{"SpecialToken", {{"id", "@"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+        {"pair", {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
+        {"special_tokens", {{"@", {{"id", "@"}, {"ids", {0}}, {"tokens", {"@"}}}}}}};
   return Tokenizer::from_json(json, {{"bos_token", "@"}}, "tokenizer.json");
 }
 

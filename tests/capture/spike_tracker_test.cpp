@@ -28,7 +28,8 @@ TEST(SpikeTracker, KeepsFirstTokensAndEverySpikeSeenSoFar) {
   tracker.look({first.data(), {20, 4}, 4}, 0);
   std::vector<float> second = states(30, {});
   tracker.look({second.data(), {30, 4}, 4}, 20);
-  EXPECT_THAT(tracker.tokens(), ElementsAre(TokenPosition(0, 0), TokenPosition(0, 3), TokenPosition(1, 0), TokenPosition(1, 7)));
+  EXPECT_THAT(tracker.tokens(),
+              ElementsAre(TokenPosition(0, 0), TokenPosition(0, 3), TokenPosition(1, 0), TokenPosition(1, 7)));
 }
 
 TEST(SpikeTracker, KeepsTheLargestWhereThereAreTooMany) {
@@ -36,7 +37,8 @@ TEST(SpikeTracker, KeepsTheLargestWhereThereAreTooMany) {
   SpikeTracker tracker(offsets);
   std::vector<float> values = states(1000, {});
   for (int64_t spike = 0; spike < 60; ++spike)
-    for (int64_t i = 0; i < 4; ++i) values[static_cast<size_t>((100 + spike) * 4 + i)] = 1000.0f + static_cast<float>(spike);
+    for (int64_t i = 0; i < 4; ++i)
+      values[static_cast<size_t>((100 + spike) * 4 + i)] = 1000.0f + static_cast<float>(spike);
   tracker.look({values.data(), {1000, 4}, 4}, 0);
   const std::vector<TokenPosition> tokens = tracker.tokens();
   EXPECT_EQ(tokens.size(), SpikeTracker::kMost);

@@ -19,7 +19,8 @@ const std::string kHash(64, 'a');
 std::string one_model(const std::string& from = "", const std::string& to = "") {
   std::string text = R"({"models": [{"name": "tiny", "title": "Tiny", "family": "llama", "source": "https://x.example",
     "licence": {"name": "MIT", "url": "https://x.example/licence", "accept": false},
-    "file": "tiny.gguf", "size": 10, "sha256": ")" + kHash + R"(",
+    "file": "tiny.gguf", "size": 10, "sha256": ")" +
+                     kHash + R"(",
     "parts": [{"package": "tiny==1.0", "member": "tiny/tiny.gguf", "download_size": 12}]}]})";
   if (const size_t at = text.find(from); !from.empty() && at != std::string::npos) text.replace(at, from.size(), to);
   return text;

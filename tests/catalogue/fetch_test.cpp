@@ -5,8 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 #include <thread>
 
@@ -55,7 +55,8 @@ class Fetch : public ::testing::Test {
     return more + "\n" + "echo \"$@\" >> " + (folder_ / "calls").string() + R"(
 while [ $# -gt 1 ]; do [ "$1" = --dest ] && dest=$2; shift; done
 [ -d "$TMPDIR" ] || exit 9
-cp )" + (folder_ / "index").string() + R"(/"$1"-*.whl "$dest"/)";
+cp )" + (folder_ / "index").string() +
+           R"(/"$1"-*.whl "$dest"/)";
   }
   void use_pip(const std::string& body) { testing::write_script(folder_ / "pip", body); }
   fs::path fetch_it() { return fetch(entry_, options_); }
@@ -142,7 +143,8 @@ TEST_F(Fetch, TellsWhatPipSaidAndWhatHelps) {
       {"echo 'WARNING: Retrying (Retry(total=4)) after connection broken' >&2; echo 'ERROR: No matching distribution "
        "found for one==1.0' >&2; exit 1",
        "(code 1): No matching distribution found for one==1.0; no connection to the package index"},
-      {"echo 'ERROR: No matching distribution found for one==1.0' >&2; exit 1", "the package index in use does not have it"},
+      {"echo 'ERROR: No matching distribution found for one==1.0' >&2; exit 1",
+       "the package index in use does not have it"},
       {"echo 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'; exit 1",
        "free some disk space"},
       {"echo 'Traceback: odd'; exit 2", "(code 2): Traceback: odd; run the same pip command"},
@@ -151,7 +153,8 @@ TEST_F(Fetch, TellsWhatPipSaidAndWhatHelps) {
   };
   for (const Case& one : cases) {
     use_pip(one.output);
-    EXPECT_THAT([&] { fetch_it(); }, ThrowsMessage<Error>(AllOf(HasSubstr("download one==1.0"), HasSubstr(one.message))));
+    EXPECT_THAT([&] { fetch_it(); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("download one==1.0"), HasSubstr(one.message))));
     expect_nothing_left();
   }
 }

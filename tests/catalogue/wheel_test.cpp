@@ -41,7 +41,8 @@ TEST_F(Wheel, UnpacksAnEmptyMember) {
 
 TEST_F(Wheel, RefusesAMemberThatIsTooLarge) {
   testing::write_wheel(path_, "m", std::string(1000, 'x'));
-  EXPECT_THAT([&] { unpack("m", 999); }, ThrowsMessage<Error>(HasSubstr("member m has 1000 bytes, expected at most 999")));
+  EXPECT_THAT([&] { unpack("m", 999); },
+              ThrowsMessage<Error>(HasSubstr("member m has 1000 bytes, expected at most 999")));
 }
 
 TEST_F(Wheel, NamesAMissingMember) {

@@ -57,21 +57,25 @@ TEST_F(Program, WrongUsageIsExitCodeTwo) {
   expect_failure(run_program({"capure"}), 2, "did you mean 'capture'?");
   expect_failure(run_program({"capture", "--model", model()}), 2, "--out");
   expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--gzip", "12"}), 2, "--gzip");
-  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.resid_pots"}), 2,
-                 "did you mean 'blocks.0.resid_post'");
-  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.3.resid_post"}), 2,
-                 "the model has 3 layers");
-  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.attn.q_normed"}), 2,
-                 "the llama family has no such hook point");
-  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "nothing.*"}), 2,
-                 "matches no hook point");
-  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--bos", "always"}), 2, "BOS");
+  expect_failure(
+      run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.resid_pots"}),
+      2, "did you mean 'blocks.0.resid_post'");
+  expect_failure(
+      run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.3.resid_post"}),
+      2, "the model has 3 layers");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points",
+                              "blocks.0.attn.q_normed"}),
+                 2, "the llama family has no such hook point");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "nothing.*"}),
+                 2, "matches no hook point");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--bos", "always"}), 2,
+                 "BOS");
   EXPECT_FALSE(fs::exists(out()));
 }
 
 TEST_F(Program, CaptureWritesADumpThatReadsBack) {
-  const auto result = run_program({"capture", "--model", model(), "--out", out(), "--prompt", "ab c", "--prompt", "xyz.", "--points", "*",
-                                   "--sinks", "--writers", "--losses", "--json"});
+  const auto result = run_program({"capture", "--model", model(), "--out", out(), "--prompt", "ab c", "--prompt",
+                                   "xyz.", "--points", "*", "--sinks", "--writers", "--losses", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const Json json = parse_json(result.out, "standard output");
   EXPECT_EQ(json.at("tokens"), 8);
@@ -115,7 +119,8 @@ TEST_F(Program, PromptSources) {
   EXPECT_EQ(lengths({"--prompts", out("lines.txt")}), (std::vector<int64_t>{3, 2}));
   EXPECT_EQ(lengths({"--prompts", out("lines.jsonl")}), (std::vector<int64_t>{3, 1}));
   EXPECT_EQ(lengths({"--ids", out("ids.json")}), (std::vector<int64_t>{3, 1}));
-  EXPECT_EQ(lengths({"--text", out("corpus.txt"), "--windows", "3", "--length", "30"}), (std::vector<int64_t>{30, 30, 30}));
+  EXPECT_EQ(lengths({"--text", out("corpus.txt"), "--windows", "3", "--length", "30"}),
+            (std::vector<int64_t>{30, 30, 30}));
   EXPECT_EQ(lengths({"--prompt", "ab", "--ids", out("ids.json")}), (std::vector<int64_t>{2, 3, 1}));
 }
 
@@ -142,7 +147,8 @@ TEST_F(Program, BadPromptsAreNamed) {
   expect_failure(capture({"--ids", out("ids.json")}), 1, "prompt 0 holds a string");
   expect_failure(capture({"--ids", out("ids_empty.json")}), 1, "prompt 0 is not an array of token ids, or is empty");
   expect_failure(capture({"--ids", out("ids_large.json")}), 1, "id 64 is outside the vocabulary of 64");
-  expect_failure(capture({"--text", out("short.txt"), "--windows", "2", "--length", "10"}), 1, "3 tokens make 0 windows");
+  expect_failure(capture({"--text", out("short.txt"), "--windows", "2", "--length", "10"}), 1,
+                 "3 tokens make 0 windows");
   expect_failure(capture({"--prompt", std::string(600, 'a')}), 1, "600 tokens, but the model's context is 512");
   EXPECT_FALSE(fs::exists(out("out/dump")));
 }
@@ -172,20 +178,23 @@ TEST_F(Program, AFailingRunLeavesTheOldDumpAsItWas) {
   for (auto& tensor : tensors)
     if (tensor.name == "model.layers.2.mlp.down_proj.weight") tensor.values[7] = NAN;
   testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
-  expect_failure(run_program({"capture", "--quiet", "--model", model(), "--out", out(), "--prompt", "abcd"}), 1, "holds nan at [0, 7]");
+  expect_failure(run_program({"capture", "--quiet", "--model", model(), "--out", out(), "--prompt", "abcd"}), 1,
+                 "holds nan at [0, 7]");
   EXPECT_EQ(DumpReader(out()).residual(3, 0), before);
 }
 
 TEST_F(Program, AnUnwritableFolderIsRefusedBeforeComputing) {
   testing::write_text(folder_ / "file", "in the way");
-  const auto result = run_program({"capture", "--quiet", "--model", model(), "--out", out("file/below"), "--prompt", "abc"});
+  const auto result =
+      run_program({"capture", "--quiet", "--model", model(), "--out", out("file/below"), "--prompt", "abc"});
   expect_failure(result, 1, "file");
 }
 
 TEST_F(Program, InspectShowsTheCheckpoint) {
   const auto result = run_program({"inspect", model(), "--tensors", "--points"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  for (const char* text : {"llama", "4 heads of 4, 2 KV heads", "model.layers.2.mlp.down_proj.weight", "blocks.l.attn.rot_q", "3, width 16"})
+  for (const char* text : {"llama", "4 heads of 4, 2 KV heads", "model.layers.2.mlp.down_proj.weight",
+                           "blocks.l.attn.rot_q", "3, width 16"})
     EXPECT_THAT(result.out, HasSubstr(text));
   const Json json = parse_json(run_program({"inspect", "--json", model()}).out, "inspect");
   EXPECT_EQ(json.at("architecture").at("n_layers"), 3);
@@ -195,7 +204,8 @@ TEST_F(Program, InspectShowsTheCheckpoint) {
 TEST_F(Program, TokenizeBothWays) {
   auto result = run_program({"tokenize", "--model", model(), "ab c"});
   EXPECT_EQ(result.out, "{\"ids\":[33,34,62,35],\"tokens\":[\"a\",\"b\",\"Ġ\",\"c\"]}\n") << result.err;
-  EXPECT_EQ(run_program({"tokenize", "--model", model()}, "ab c").out, result.out) << "standard input is the text, whole";
+  EXPECT_EQ(run_program({"tokenize", "--model", model()}, "ab c").out, result.out)
+      << "standard input is the text, whole";
   testing::write_text(folder_ / "texts.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\"}\n{\"text\": \"bc\"}\n");
   result = run_program({"tokenize", "--model", model(), "--jsonl", out("texts.jsonl")});
   EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 3) << "a line out for each line in";
@@ -210,10 +220,12 @@ TEST_F(Program, TokenizeBothWays) {
 }
 
 TEST_F(Program, RunThenAnalyzeThenReport) {
-  const auto run = run_program({"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw", "--prompt", "hello.there"});
+  const auto run = run_program(
+      {"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw", "--prompt", "hello.there"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   EXPECT_THAT(run.out, HasSubstr("index.html"));
-  for (const char* file : {"dump/index.h5", "results/spikes.json", "results/spikes.h5", "results/sinks.json", "report/index.html"})
+  for (const char* file :
+       {"dump/index.h5", "results/spikes.json", "results/spikes.h5", "results/sinks.json", "report/index.html"})
     EXPECT_TRUE(fs::exists(out() + "/" + file)) << file;
   const Json before = read_json_file(out() + "/results/spikes.json");
   EXPECT_EQ(before.at("analysis"), "spikes");
@@ -230,7 +242,8 @@ TEST_F(Program, RunThenAnalyzeThenReport) {
 }
 
 TEST_F(Program, AnalyzeRefusesAnotherCheckpoint) {
-  ASSERT_EQ(run_program({"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw"}).exit_code, 0);
+  ASSERT_EQ(run_program({"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw"}).exit_code,
+            0);
   auto tensors = testing::tiny_tensors();
   tensors[0].values[0] += 1.0f;
   testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
@@ -243,7 +256,10 @@ TEST_F(Program, AnalyzeRefusesAnotherCheckpoint) {
 
 TEST_F(Program, SameInputSameThreadsSameBytes) {
   const auto dump = [&](const std::string& name) {
-    EXPECT_EQ(run_program({"capture", "--threads", "2", "--model", model(), "--out", out(name), "--prompt", "abcdefgh ijkl", "--sinks", "--points", "*"}).exit_code, 0);
+    EXPECT_EQ(run_program({"capture", "--threads", "2", "--model", model(), "--out", out(name), "--prompt",
+                           "abcdefgh ijkl", "--sinks", "--points", "*"})
+                  .exit_code,
+              0);
     std::stringstream all;
     const DumpReader reader(out(name));
     for (int layer = 0; layer < 3; ++layer) {

@@ -20,7 +20,9 @@ struct Case {
   bool legacy;   // config as transformers 4 wrote it
   bool squares;  // hooks on scores and pattern
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.model << (c.legacy ? " legacy" : "") << (c.squares ? " squares" : ""); }
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.model << (c.legacy ? " legacy" : "") << (c.squares ? " squares" : "");
+}
 
 class Golden : public ::testing::TestWithParam<Case> {};
 
@@ -30,7 +32,8 @@ TEST_P(Golden, EveryRecordedTensor) {
   const fs::path source = testing::shared_folder() / "fixtures/models" / c.model;
   const testing::TemporaryFolder folder;
   for (const auto& entry : fs::directory_iterator(source))
-    if (!entry.path().filename().string().starts_with("config")) fs::create_symlink(entry.path(), folder / entry.path().filename().string());
+    if (!entry.path().filename().string().starts_with("config"))
+      fs::create_symlink(entry.path(), folder / entry.path().filename().string());
   fs::create_symlink(source / (c.legacy ? "config_legacy.json" : "config.json"), folder / "config.json");
 
   const auto checkpoint = Checkpoint::open(folder.path());
@@ -48,10 +51,13 @@ TEST_P(Golden, EveryRecordedTensor) {
   PassObserver none;
   run_model(checkpoint->weights(), batch, hooks, none);
 
-  const int compared = testing::compare_with_golden(golden.tensors, checkpoint->architecture().n_layers, recorder, c.squares,
+  const int compared = testing::compare_with_golden(
+      golden.tensors, checkpoint->architecture().n_layers, recorder, c.squares,
       [&](const std::string& name) { return meta.at("tolerances").at(name).at("atol").get<double>(); });
-  const int expected = static_cast<int>(golden.tensors.tensors().size()) - 1 - static_cast<int>(checkpoint->architecture().n_layers) * (c.squares ? 1 : 3);
-  EXPECT_EQ(compared, expected) << "input_ids, masks and (without squares) scores and probs are not compared, all else is";
+  const int expected = static_cast<int>(golden.tensors.tensors().size()) - 1 -
+                       static_cast<int>(checkpoint->architecture().n_layers) * (c.squares ? 1 : 3);
+  EXPECT_EQ(compared, expected)
+      << "input_ids, masks and (without squares) scores and probs are not compared, all else is";
 }
 
 std::vector<Case> cases() {
@@ -83,15 +89,18 @@ TEST_P(GoldenGguf, HiddenStatesAndLogits) {
   hooks.observe("*", recorder.observer());
   PassObserver none;
   run_model(checkpoint->weights(), batch, hooks, none);
-  const int compared = testing::compare_with_golden(golden.tensors, checkpoint->architecture().n_layers, recorder, true, [&](const std::string& tensor) {
-    double largest = 0.0;
-    for (const float value : read_tensor(golden.tensors.require(tensor))) largest = std::max(largest, std::abs(static_cast<double>(value)));
-    return 1e-5 * largest;
-  });
+  const int compared = testing::compare_with_golden(
+      golden.tensors, checkpoint->architecture().n_layers, recorder, true, [&](const std::string& tensor) {
+        double largest = 0.0;
+        for (const float value : read_tensor(golden.tensors.require(tensor)))
+          largest = std::max(largest, std::abs(static_cast<double>(value)));
+        return 1e-5 * largest;
+      });
   EXPECT_EQ(compared, checkpoint->architecture().n_layers + 3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, GoldenGguf, ::testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"));
+INSTANTIATE_TEST_SUITE_P(Llama, GoldenGguf,
+                         ::testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"));
 
 }  // namespace
 }  // namespace spikescope

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "../error_of.h"
 #include "../golden.h"
 #include "../tiny_model.h"
 #include "base/error.h"
@@ -43,12 +44,7 @@ class RunnerTest : public ::testing::Test {
   }
 
   std::string error_of(const TokenBatch& batch) const {
-    try {
-      run(batch, {});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return testing::error_of([&] { run(batch, {}); });
   }
 
   TemporaryFolder folder_;
@@ -110,7 +106,8 @@ TEST_F(RunnerTest, EveryPointCanBeWritten) {
     run(prompts, hooks);
     double difference = 0.0;
     for (size_t i = 0; i < plain.at("logits").values.size(); ++i)
-      difference = std::max(difference, std::abs(static_cast<double>(plain.at("logits").values[i]) - changed.at("logits").values[i]));
+      difference = std::max(
+          difference, std::abs(static_cast<double>(plain.at("logits").values[i]) - changed.at("logits").values[i]));
     EXPECT_GT(difference, 1e-4) << "writing " << point.name() << " changes the logits";
   }
 }
@@ -256,8 +253,12 @@ TEST_F(BadCheckpoint, ConfigsThatContradictThemselvesOrTheTensors) {
   EXPECT_THAT(with("rope_theta", 0.0), HasSubstr("rope_theta"));
   EXPECT_THAT(with("rope_scaling", {{"type", "wavy"}, {"factor", 2.0}}), HasSubstr("'wavy' is not supported"));
   EXPECT_THAT(with("rope_scaling", {{"type", "linear"}, {"factor", -2.0}}), HasSubstr("factor"));
-  EXPECT_THAT(with("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 4.0}, {"high_freq_factor", 4.0},
-                                    {"original_max_position_embeddings", 64}}), HasSubstr("high_freq_factor"));
+  EXPECT_THAT(with("rope_scaling", {{"rope_type", "llama3"},
+                                    {"factor", 8.0},
+                                    {"low_freq_factor", 4.0},
+                                    {"high_freq_factor", 4.0},
+                                    {"original_max_position_embeddings", 64}}),
+              HasSubstr("high_freq_factor"));
   EXPECT_THAT(with("rope_scaling", "linear"), HasSubstr("rope_scaling"));
   EXPECT_THAT(with("attention_bias", true), HasSubstr("q_proj.bias"));
   EXPECT_THAT(with("quantization_config", {{"quant_method", "gptq"}}), HasSubstr("packed by 'gptq'"));

@@ -1,10 +1,9 @@
 // The real model against transformers' figures: SmolLM2-135M-Instruct, Q4_1 GGUF, float32.
 
-#include "../golden.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "../golden.h"
 #include "families/checkpoint.h"
 
 namespace spikescope {
@@ -42,14 +41,16 @@ void expect_state(const Json& expected, const std::vector<float>& values, int64_
     magnitudes.push_back(std::abs(static_cast<double>(value)));
     sum += magnitudes.back();
   }
-  EXPECT_NEAR(sum / static_cast<double>(values.size()), expected.at("mean_abs"), close_to(expected.at("mean_abs"))) << name;
+  EXPECT_NEAR(sum / static_cast<double>(values.size()), expected.at("mean_abs"), close_to(expected.at("mean_abs")))
+      << name;
   const auto middle = magnitudes.begin() + static_cast<int64_t>((magnitudes.size() - 1) / 2);
   std::nth_element(magnitudes.begin(), middle, magnitudes.end());
   EXPECT_NEAR(*middle, expected.at("median_abs"), close_to(expected.at("median_abs"))) << name;
   const Json& norms = expected.at("l2_per_token");
   for (size_t t = 0; t < norms.size(); ++t) {
     double squares = 0.0;
-    for (int64_t i = 0; i < d; ++i) squares += std::pow(static_cast<double>(values[t * static_cast<size_t>(d) + static_cast<size_t>(i)]), 2.0);
+    for (int64_t i = 0; i < d; ++i)
+      squares += std::pow(static_cast<double>(values[t * static_cast<size_t>(d) + static_cast<size_t>(i)]), 2.0);
     EXPECT_NEAR(std::sqrt(squares), norms[t].get<double>(), close_to(norms[t])) << name << " token " << t;
   }
 }
@@ -68,7 +69,8 @@ TEST_P(SmolLM2, AgreesWithTransformers) {
   batch.offsets = {0, n};
   Recorder recorder(batch);
   Hooks hooks;
-  for (const char* glob : {"blocks.*.resid_pre", "blocks.*.resid_post", "ln_final.out"}) hooks.observe(glob, recorder.observer());
+  for (const char* glob : {"blocks.*.resid_pre", "blocks.*.resid_post", "ln_final.out"})
+    hooks.observe(glob, recorder.observer());
   SinkRecorder sinks(n);
   RunOptions options;
   options.losses = true;
@@ -86,7 +88,8 @@ TEST_P(SmolLM2, AgreesWithTransformers) {
     for (size_t h = 0; h < attention[l].size(); ++h)
       EXPECT_NEAR(sinks.to_token0.at(l).at(h), attention[l][h].get<double>(), 1e-4) << "layer " << l << " head " << h;
   const Json& losses = golden.at("nll");
-  for (size_t t = 0; t < losses.size(); ++t) EXPECT_NEAR(result.losses.at(t), losses[t].get<double>(), 2e-3) << "token " << t;
+  for (size_t t = 0; t < losses.size(); ++t)
+    EXPECT_NEAR(result.losses.at(t), losses[t].get<double>(), 2e-3) << "token " << t;
   EXPECT_TRUE(std::isnan(result.losses.back()));
 }
 

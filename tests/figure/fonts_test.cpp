@@ -2,10 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "figure/process.h"
-#include "fixtures.h"
-#include "io/output_file.h"
-
 namespace spikescope {
 namespace {
 
@@ -32,14 +28,6 @@ TEST(FontCoverage, SquaresKeepTheWidth) {
 TEST(InstalledFonts, HaveWhatFiguresUse) {
   for (const char32_t code : {U'a', U'é', U'⁴', U'−', U'…'})
     EXPECT_TRUE(installed_fonts().covers(code)) << static_cast<unsigned>(code);
-}
-
-TEST(RunProgram, ReturnsCodesAndOutput) {
-  const testing::TemporaryFolder folder;
-  EXPECT_EQ(run_program({"sh", "-c", "echo out; echo err >&2; exit 3"}, folder / "log"), 3);
-  EXPECT_EQ(read_file(folder / "log"), "out\nerr\n");
-  EXPECT_EQ(run_program({"sh", "-c", "kill -9 $$"}, folder / "log"), 128 + 9);
-  EXPECT_EQ(run_program({"no-such-program-anywhere"}, folder / "log"), 127);
 }
 
 }  // namespace

@@ -6,9 +6,8 @@
 
 #include <cmath>
 #include <fstream>
-#include <functional>
 
-#include "base/error.h"
+#include "error_of.h"
 #include "figure/csv.h"
 #include "figure/drawing.h"
 #include "figure/markup.h"
@@ -48,15 +47,6 @@ class PathGuard {
  private:
   std::string old_;
 };
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 unsigned big_endian(const std::string& bytes, size_t at) {
   unsigned value = 0;
@@ -228,13 +218,13 @@ TEST(RenderFiles, FoldersWithOddNames) {
 TEST(RenderFiles, IdsMustDiffer) {
   const TemporaryFolder folder;
   const std::vector<Figure> twins = {testing::bars_figure(), testing::bars_figure()};
-  EXPECT_THAT(message_of([&] { render_files(twins, folder.path()); }), HasSubstr("two figures have this id"));
+  EXPECT_THAT(testing::error_of([&] { render_files(twins, folder.path()); }), HasSubstr("two figures have this id"));
 }
 
 TEST(RenderFiles, SaysWhenGnuplotIsMissing) {
   const TemporaryFolder folder;
   const PathGuard path(folder.path().string());
-  const std::string message = message_of([&] { render_files(testing::bars_figure(), folder / "out"); });
+  const std::string message = testing::error_of([&] { render_files(testing::bars_figure(), folder / "out"); });
   EXPECT_THAT(message, HasSubstr("gnuplot is needed for figures"));
   EXPECT_THAT(message, HasSubstr("gnuplot-nox"));
   EXPECT_TRUE(fs::is_empty(folder / "out"));
@@ -249,19 +239,21 @@ TEST(RenderFiles, PassesOnWhatGnuplotSaysAndKeepsTheOldResult) {
   fs::permissions(fake, fs::perms::owner_all);
   write_file(folder / "out" / "spikes-writers.svg", "old");
   const PathGuard path((folder / "bin").string());
-  const std::string message = message_of([&] { render_files(testing::bars_figure(), folder / "out"); });
+  const std::string message = testing::error_of([&] { render_files(testing::bars_figure(), folder / "out"); });
   EXPECT_THAT(message, HasSubstr("exit code 3"));
   EXPECT_THAT(message, HasSubstr("set terminal pdfcairo unknown terminal"));
   EXPECT_EQ(message.find('\n'), std::string::npos);
   EXPECT_EQ(read_file(folder / "out" / "spikes-writers.svg"), "old");
   std::ofstream(fake) << "#!/bin/sh\nexit 0\n";
-  EXPECT_THAT(message_of([&] { render_files(testing::bars_figure(), folder / "out"); }), HasSubstr("left it empty"));
+  EXPECT_THAT(testing::error_of([&] { render_files(testing::bars_figure(), folder / "out"); }),
+              HasSubstr("left it empty"));
 }
 
 TEST(RenderFiles, FolderThatCannotBe) {
   const TemporaryFolder folder;
   write_file(folder / "file", "x");
-  EXPECT_THAT(message_of([&] { render_files(testing::bars_figure(), folder / "file" / "sub"); }), HasSubstr("file"));
+  EXPECT_THAT(testing::error_of([&] { render_files(testing::bars_figure(), folder / "file" / "sub"); }),
+              HasSubstr("file"));
 }
 
 }  // namespace

@@ -50,6 +50,10 @@ TEST(VisibleText, IsAlwaysValidUtf8OnOneLine) {
   }
 }
 
+TEST(EscapeMarkup, EscapesContentAndLeavesQuotes) {
+  EXPECT_EQ(escape_markup("<b>\"a\" & 'b'</b>"), "&lt;b&gt;\"a\" &amp; 'b'&lt;/b&gt;");
+}
+
 TEST(DisplayCells, CountsColumns) {
   EXPECT_EQ(display_cells("abc"), 3u);
   EXPECT_EQ(display_cells("日本"), 4u);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "io/output_file.h"
 #include "tests/disk_limits.h"
+#include "tests/error_of.h"
 #include "tests/fixtures.h"
 #include "tests/hdf5_leaks.h"
 
@@ -19,22 +20,11 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::TemporaryFolder;
 using Shape = std::vector<int64_t>;
-
-// The message of the Error that `call` throws; empty when it throws none.
-template <class Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  return "";
-}
 
 std::vector<float> ramp(int64_t size) {
   std::vector<float> values(size);
@@ -241,12 +231,16 @@ TEST(Hdf5, WrongCallsSayWhatIsWrong) {
               HasSubstr("takes 3 values, 2"));
   EXPECT_THAT(error_of([&] { file.write<float>("/f", Shape{-3}, std::vector<float>(2)); }),
               HasSubstr("impossible shape [-3]"));
-  EXPECT_THAT(error_of([&] { file.declare("/f", Shape{int64_t{1} << 40, int64_t{1} << 40}); }),
+  EXPECT_THAT(error_of([&] {
+                file.declare("/f", Shape{int64_t{1} << 40, int64_t{1} << 40});
+              }),
               HasSubstr("impossible shape"));
   EXPECT_THAT(error_of([&] { file.declare("/f", Shape{}); }), HasSubstr("first dimension"));
   EXPECT_THAT(error_of([&] { file.declare("/f", Shape{1}, {.gzip = 10}); }), HasSubstr("gzip level 10"));
   EXPECT_THAT(error_of([&] { file.write<int64_t>("/integers", {1}); }), HasSubstr("/integers"));
-  EXPECT_THAT(error_of([&] { file.write<std::string>("/s", {"a", std::string("b\0c", 3)}); }),
+  EXPECT_THAT(error_of([&] {
+                file.write<std::string>("/s", {"a", std::string("b\0c", 3)});
+              }),
               HasSubstr("string 1 holds a NUL"));
   EXPECT_THAT(error_of([&] { file.link_external("/integers", "b.h5", "/x"); }), HasSubstr("make the link /integers"));
   file.close();
@@ -306,7 +300,8 @@ TEST(Hdf5, ClaimsOfAHeaderAreNotAllocated) {
     file.write_rows("/part", 0, 100'000, ramp(400'000));
   }
   const H5File file = H5File::open(folder / "a.h5");
-  EXPECT_THAT(error_of([&] { file.read<float>("/plain"); }), AllOf(HasSubstr("/plain"), HasSubstr("the file has 0 of them")));
+  EXPECT_THAT(error_of([&] { file.read<float>("/plain"); }),
+              AllOf(HasSubstr("/plain"), HasSubstr("the file has 0 of them")));
   EXPECT_THAT(error_of([&] { file.read_rows("/plain", 1000, 10); }), HasSubstr("the file has 0 of them"));
   EXPECT_THAT(error_of([&] { file.read<float>("/gzip"); }), HasSubstr("the file has 0 of them"));
   EXPECT_THAT(error_of([&] { file.read<float>("/part"); }), HasSubstr("should hold 549755813888 bytes"));
@@ -327,10 +322,11 @@ TEST(Hdf5, DamagedBytesAreErrorsOrOtherValues) {
     damaged[at] = static_cast<char>(damaged[at] ^ (at % 2 ? 0xff : 0x01));
     write_file(folder / "b.h5", damaged);
     errors += error_of([&] {
-      const H5File file = H5File::open(folder / "b.h5");
-      file.int_attribute("/", "version");
-      for (const std::string& name : file.children("/group")) EXPECT_EQ(file.read<float>("/group/" + name).size(), 20u);
-    }) != "";
+                const H5File file = H5File::open(folder / "b.h5");
+                file.int_attribute("/", "version");
+                for (const std::string& name : file.children("/group"))
+                  EXPECT_EQ(file.read<float>("/group/" + name).size(), 20u);
+              }) != "";
   }
   EXPECT_GT(errors, 400);  // the rest hits values and unused space
 }

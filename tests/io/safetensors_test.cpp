@@ -190,8 +190,11 @@ TEST_F(Safetensors, WriteRefusesWhatItCouldNotReadBack) {
   const auto bytes = std::as_bytes(std::span(floats));
   expect_error([&] { write_safetensors(path(), {{"w", {5}, "F32", bytes}}); }, {"\"w\"", "[5]", "16 bytes"});
   expect_error([&] { write_safetensors(path(), {{"w", {4}, "F33", bytes}}); }, {"\"w\"", "F33"});
-  expect_error([&] { write_safetensors(path(), {{"w", {4}, "F32", bytes}, {"w", {4}, "F32", bytes}}); },
-               {"\"w\"", "taken"});
+  expect_error(
+      [&] {
+        write_safetensors(path(), {{"w", {4}, "F32", bytes}, {"w", {4}, "F32", bytes}});
+      },
+      {"\"w\"", "taken"});
   expect_error([&] { write_safetensors(path(), {{"__metadata__", {4}, "F32", bytes}}); }, {"__metadata__", "taken"});
   expect_error([&] { write_safetensors(path(), {{"\xff", {4}, "F32", bytes}}); }, {"UTF-8"});
   EXPECT_EQ(read_file(path()), "old");

@@ -28,9 +28,12 @@ struct Problem {
 
   /// Tensors of prompts [first, last).
   AttentionTensors tensors(int64_t first, int64_t last) {
-    const int64_t rows = offsets[last] - offsets[first], qs = shape.heads * shape.head_dim, ks = shape.kv_heads * shape.head_dim;
-    return {{q.data() + offsets[first] * qs, rows, qs, qs}, {k.data() + offsets[first] * ks, rows, ks, ks},
-            {v.data() + offsets[first] * ks, rows, ks, ks}, {z.data() + offsets[first] * qs, rows, qs, qs}};
+    const int64_t rows = offsets[last] - offsets[first], qs = shape.heads * shape.head_dim,
+                  ks = shape.kv_heads * shape.head_dim;
+    return {{q.data() + offsets[first] * qs, rows, qs, qs},
+            {k.data() + offsets[first] * ks, rows, ks, ks},
+            {v.data() + offsets[first] * ks, rows, ks, ks},
+            {z.data() + offsets[first] * qs, rows, qs, qs}};
   }
 
   /// P[prompt][head][t][key], in double.
@@ -81,7 +84,8 @@ TEST_P(Attention, AgreesWithTheDefinition) {
           if (t >= 16) late[key] += p;
           row_entropy -= p * std::log(p);
           for (int64_t i = 0; i < head_dim; ++i)
-            z[i] += p * problem.v[((problem.offsets[prompt] + key) * kv_heads + head / (heads / kv_heads)) * head_dim + i];
+            z[i] +=
+                p * problem.v[((problem.offsets[prompt] + key) * kv_heads + head / (heads / kv_heads)) * head_dim + i];
           const auto found = std::find(kept.begin(), kept.end(), TokenPosition(prompt, key));
           if (found != kept.end()) {
             EXPECT_NEAR(statistics.columns[found - kept.begin()][t * heads + head], p, 1e-5);
@@ -115,7 +119,8 @@ TEST_P(Attention, WholeSquaresGiveTheSame) {
   for (size_t i = 0; i < blocks.z.size(); ++i) EXPECT_NEAR(blocks.z[i], squares.z[i], 2e-6);
   const SinkStatistics a = block_sinks.take(), b = square_sinks.take();
   for (size_t i = 0; i < a.column_sums.size(); ++i) EXPECT_NEAR(a.column_sums[i], b.column_sums[i], 2e-5);
-  for (size_t i = 0; i < a.late_column_sums.size(); ++i) EXPECT_NEAR(a.late_column_sums[i], b.late_column_sums[i], 2e-5);
+  for (size_t i = 0; i < a.late_column_sums.size(); ++i)
+    EXPECT_NEAR(a.late_column_sums[i], b.late_column_sums[i], 2e-5);
   for (size_t i = 0; i < a.entropy.size(); ++i) EXPECT_NEAR(a.entropy[i], b.entropy[i], 2e-6);
   for (size_t k = 0; k < kept.size(); ++k)
     for (size_t i = 0; i < a.columns[k].size(); ++i) EXPECT_NEAR(a.columns[k][i], b.columns[k][i], 2e-6);
@@ -168,7 +173,8 @@ TEST(AttentionHooks, ChangeScoresAndPattern) {
   Problem problem(2, 1, 4, {5});
   const CausalAttention attention(problem.shape);
   int calls = 0;
-  attention.with_squares(problem.tensors(0, 1), problem.offsets, 0, 1, nullptr,
+  attention.with_squares(
+      problem.tensors(0, 1), problem.offsets, 0, 1, nullptr,
       [&](int64_t prompt, float* scores, int64_t length) {
         ++calls;
         EXPECT_EQ(prompt, 0);

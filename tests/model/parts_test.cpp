@@ -125,10 +125,14 @@ TEST(GatedActivation, IsActivationTimesUp) {
   const std::vector<float> gate = random_values(width, 20.0f), up = random_values(width);
   const auto expected = [&](Activator activation, double x) {
     switch (activation) {
-      case Activator::silu: return x / (1.0 + std::exp(-x));
-      case Activator::gelu: return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
-      case Activator::gelu_tanh: return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
-      case Activator::relu: return std::max(x, 0.0);
+      case Activator::silu:
+        return x / (1.0 + std::exp(-x));
+      case Activator::gelu:
+        return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
+      case Activator::gelu_tanh:
+        return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+      case Activator::relu:
+        return std::max(x, 0.0);
     }
     return 0.0;
   };

@@ -39,7 +39,7 @@ fs::path plotly_js() {
   if (!has_program("gnuplot")) GTEST_SKIP() << "gnuplot is not installed (Debian: gnuplot-nox)"
 
 #define SKIP_WITHOUT_PLOTLY \
-  if (!fs::exists(plotly_js())) GTEST_SKIP() << "no plotly.js at " << plotly_js() << "; scripts/setup.sh puts it there"
+  if (!fs::exists(plotly_js())) GTEST_SKIP() << "no plotly.js at " << plotly_js() << "; scripts/demo.sh puts it there"
 
 /// The document after its scripts have run.
 std::string dom_of(const TemporaryFolder& folder, const std::string& page, const std::string& flags = "") {

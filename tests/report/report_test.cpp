@@ -4,10 +4,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <functional>
 #include <set>
 
-#include "base/error.h"
+#include "error_of.h"
 #include "figure/csv.h"
 #include "figure/markup.h"
 #include "fixtures.h"
@@ -159,21 +158,12 @@ TEST(ReportHtml, EmptyReport) {
   EXPECT_EQ(page.count("figure"), 0u);
 }
 
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(WriteReport, SaysWhenPlotlyIsMissingOrSomethingElse) {
   const TemporaryFolder folder;
-  EXPECT_THAT(message_of([&] { write_report(sample_page(), folder / "out", folder / "plotly.js"); }),
+  EXPECT_THAT(testing::error_of([&] { write_report(sample_page(), folder / "out", folder / "plotly.js"); }),
               HasSubstr("plotly.js is needed"));
   write_file(folder / "plotly.js", "<html>not found</html>");
-  EXPECT_THAT(message_of([&] { write_report(sample_page(), folder / "out", folder / "plotly.js"); }),
+  EXPECT_THAT(testing::error_of([&] { write_report(sample_page(), folder / "out", folder / "plotly.js"); }),
               HasSubstr("is not plotly.js"));
   EXPECT_FALSE(fs::exists(folder / "out"));
 }

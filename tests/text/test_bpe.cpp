@@ -6,11 +6,11 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "text/bpe.h"
 #include "text/byte_level.h"
 #include "text/merge_queue.h"
 #include "text/spm_merges.h"
-#include "text/utf8.h"
 
 namespace spikescope {
 namespace {

@@ -1,4 +1,4 @@
-#include "catalogue/process.h"
+#include "io/process.h"
 
 #include <gmock/gmock.h>
 
@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "base/error.h"
-#include "catalogue/wheel_maker.h"
 #include "fixtures.h"
 
 namespace spikescope {
@@ -18,7 +17,7 @@ class Process : public ::testing::Test {
  protected:
   ProcessResult run(const std::vector<std::string>& argv,
                     const std::vector<std::pair<std::string, std::string>>& variables = {}) {
-    return run_process(argv, variables, folder_ / "log", [] {});
+    return run_process(argv, folder_ / "log", {.variables = variables, .wait = {}});
   }
   const testing::TemporaryFolder folder_;
 };
@@ -29,9 +28,7 @@ TEST_F(Process, GivesExitCodeAndBothOutputs) {
   EXPECT_EQ(result.output, "out\nerr\n");
 }
 
-TEST_F(Process, ArgumentsPassNoShell) {
-  EXPECT_EQ(run({"echo", "$HOME; `date` *"}).output, "$HOME; `date` *\n");
-}
+TEST_F(Process, ArgumentsPassNoShell) { EXPECT_EQ(run({"echo", "$HOME; `date` *"}).output, "$HOME; `date` *\n"); }
 
 TEST_F(Process, VariablesReplaceThoseOfTheEnvironment) {
   setenv("SPIKESCOPE_TEST_VARIABLE", "old", 1);
@@ -53,18 +50,18 @@ TEST_F(Process, MissingProgramAndSignals) {
   EXPECT_EQ(run({"sh", "-c", "kill -TERM $$"}).code, 128 + 15);
 }
 
-TEST_F(Process, UnwritableLogIsAnError) {
-  EXPECT_THROW(run_process({"true"}, {}, folder_ / "missing/log", [] {}), Error);
-}
+TEST_F(Process, UnwritableLogIsAnError) { EXPECT_THROW(run_process({"true"}, folder_ / "missing/log"), Error); }
 
 TEST_F(Process, AnExceptionWhileWaitingEndsTheProgramAndItsChildren) {
   const auto marker = folder_ / "marker";
   const auto began = std::chrono::steady_clock::now();
   int waits = 0;
-  EXPECT_THROW(run_process({"sh", "-c", "(sleep 1; touch " + marker.string() + ") & wait"}, {}, folder_ / "log",
-                           [&] {
-                             if (++waits > 3) throw Error("stop");
-                           }),
+  EXPECT_THROW(run_process({"sh", "-c", "(sleep 1; touch " + marker.string() + ") & wait"}, folder_ / "log",
+                           {.variables = {},
+                            .wait =
+                                [&] {
+                                  if (++waits > 3) throw Error("stop");
+                                }}),
                Error);
   EXPECT_LT(std::chrono::steady_clock::now() - began, 900ms);
   std::this_thread::sleep_for(1200ms);

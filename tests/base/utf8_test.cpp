@@ -1,8 +1,6 @@
-#include <gtest/gtest.h>
+#include "base/utf8.h"
 
-#include "text/byte_level.h"
-#include "text/characters.h"
-#include "text/utf8.h"
+#include <gtest/gtest.h>
 
 namespace spikescope {
 namespace {
@@ -68,30 +66,20 @@ TEST(Utf8, WalksAndAppendsEveryLength) {
   }
 }
 
-TEST(ByteLevel, SpellsEveryByteAndBack) {
-  EXPECT_EQ(byte_level_spell(" the\n\xc3\xa9"), "ĠtheĊÃ©");
-  std::string bytes;
-  for (int i = 0; i < 256; ++i) bytes += static_cast<char>(i);
-  EXPECT_EQ(byte_level_bytes(byte_level_spell(bytes)), bytes);
-  EXPECT_EQ(byte_level_bytes("a b"), std::nullopt);  // a space spells no byte
-  EXPECT_EQ(byte_level_bytes("日"), std::nullopt);
-}
-
-TEST(Characters, Classes) {
-  EXPECT_TRUE(is_whitespace(' ') && is_whitespace(0x85) && is_whitespace(0x3000) && is_whitespace(0x2028));
-  EXPECT_FALSE(is_whitespace(0x180e) || is_whitespace(0x200b) || is_whitespace('a'));
-  EXPECT_TRUE(is_numeric('7') && is_numeric(U'½') && is_numeric(U'٣') && is_numeric(U'Ⅷ'));
-  EXPECT_FALSE(is_numeric('a') || is_numeric(U'一'));
-  EXPECT_TRUE(is_word('_') && is_word(U'é') && is_word(0x301) && is_word(0x200d) && is_word(U'一'));
-  EXPECT_FALSE(is_word('-') || is_word(' ') || is_word(U'½'));
-  EXPECT_TRUE(is_punctuation('$') && is_punctuation(U'«') && is_punctuation('~'));
-  EXPECT_FALSE(is_punctuation('a') || is_punctuation(U'€') || is_punctuation(' '));
-  EXPECT_TRUE(is_mark(0x301) && is_mark(0x903));
-  std::string lower;
-  for (const char32_t c : U"AÉ\u0130Σß") {
-    if (c) append_lowercase(lower, c);
-  }
-  EXPECT_EQ(lower, "aéi\u0307σß");
+TEST(Utf8, WalksBrokenTextByMaximalParts) {
+  const std::string_view text =
+      "a\xe2\x82"
+      "b\xff\xf0\x9f\x98\x80";
+  size_t position = 0;
+  const auto expect = [&](char32_t code, size_t end) {
+    EXPECT_EQ(next_code_point(text, position), code);
+    EXPECT_EQ(position, end);
+  };
+  expect('a', 1);
+  expect(kInvalidUtf8, 3);
+  expect('b', 4);
+  expect(kInvalidUtf8, 5);
+  expect(U'😀', 9);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include <cstdint>
 #include <cstring>
@@ -101,6 +101,13 @@ char32_t next_character(std::string_view text, size_t& offset) {
   }
   offset += length;
   return character;
+}
+
+char32_t next_code_point(std::string_view text, size_t& position) {
+  const Part part = first_part(text.substr(position));
+  if (part.whole) return next_character(text, position);
+  position += part.length;
+  return kInvalidUtf8;
 }
 
 char32_t last_character(std::string_view text) {

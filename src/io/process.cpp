@@ -1,4 +1,4 @@
-#include "catalogue/process.h"
+#include "io/process.h"
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/fail.h"
+#include "io/posix_file.h"
 
 namespace spikescope {
 
@@ -96,20 +97,20 @@ class Child {
 
 }  // namespace
 
-ProcessResult run_process(const std::vector<std::string>& argv,
-                          const std::vector<std::pair<std::string, std::string>>& variables,
-                          const std::filesystem::path& log, const std::function<void()>& wait) {
+ProcessResult run_process(const std::vector<std::string>& argv, const std::filesystem::path& log,
+                          const ProcessOptions& options) {
   if (const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600); file >= 0) {
     close(file);
   } else {
-    fail("{}: cannot write: {}", log.string(), std::strerror(errno));
+    fail_with_errno(log, "write", errno);
   }
-  Child child(argv, environment_with(variables), log.string());
+  Child child(argv, environment_with(options.variables), log.string());
   if (child.error() == ENOENT || child.error() == EACCES) return {127, argv[0] + ": not found"};
-  if (child.error()) fail("cannot start {}: {}", argv[0], std::strerror(child.error()));
+  if (child.error())
+    fail("cannot start {}: {}; free memory or processes and try again", argv[0], std::strerror(child.error()));
   // Short programs answer at once, long ones are looked at ten times a second.
   for (int milliseconds = 2; !child.finished(); milliseconds = std::min(2 * milliseconds, 100)) {
-    wait();
+    if (options.wait) options.wait();
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
   }
   const int status = child.status();

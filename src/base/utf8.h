@@ -15,6 +15,12 @@ size_t find_invalid_utf8(std::string_view text);
 /// recommended practice, and what Rust's String::from_utf8_lossy does).
 std::string utf8_lossy(std::string_view bytes);
 
+constexpr char32_t kInvalidUtf8 = static_cast<char32_t>(-1);
+
+/// The code point that text[position...] begins with, and moves `position` behind it; kInvalidUtf8 where none does,
+/// moving behind the longest part that begins a character. `text` may hold any bytes; `position` < text.size().
+char32_t next_code_point(std::string_view text, size_t& position);
+
 /// Bytes of the character that begins with `lead`, in well-formed text.
 inline size_t utf8_length(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
