@@ -213,12 +213,9 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
     const auto bytes = static_cast<int64_t>(size * sizeof(float));
     const std::shared_ptr<float[]> copy = std::make_shared_for_overwrite<float[]>(size);
     const float* from = data + done * row_stride;
-    if (row_stride == row_size) {
-      std::memcpy(copy.get(), from, static_cast<size_t>(bytes));
-    } else {
-      for (int64_t row = 0; row < count; ++row)
-        std::copy_n(from + row * row_stride, row_size, copy.get() + row * row_size);
-    }
+#pragma omp parallel for schedule(static) if (bytes > (1 << 18))
+    for (int64_t row = 0; row < count; ++row)
+      std::copy_n(from + row * row_stride, row_size, copy.get() + row * row_size);
     const int64_t first = square ? done : first_row + done;
     impl.queue->push(bytes, [&files = *impl.files, point, prompt, first, count, size, copy] {
       files.write(point, prompt, first, count, std::span<const float>(copy.get(), size));

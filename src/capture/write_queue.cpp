@@ -1,5 +1,7 @@
 #include "capture/write_queue.h"
 
+#include "base/profile.h"
+
 #include <utility>
 
 namespace spikescope {
@@ -39,6 +41,7 @@ void WriteQueue::run() {
     lock.unlock();
     std::exception_ptr error;
     try {
+      const Span span("write");
       work();
     } catch (...) {
       error = std::current_exception();

@@ -1,14 +1,18 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/command.h"
+#include "io/output_file.h"
 #include "model/gemm.h"
+#include "model/product.h"
 
 namespace fs = std::filesystem;
 
@@ -26,9 +30,21 @@ Bos parse_bos(const std::string& bos) {
 }
 
 void warn_of_slow_blas(const Session& session) {
-  if (!blas().fast)
+  if (product_kernel() == "BLAS" && !blas().fast)
     note(session,
          "warning: LibTorch uses a reference BLAS, which is about a hundred times slower; install libopenblas0-openmp");
+}
+
+/// Seconds are of wall-clock time: those of all threads, over the number of threads.
+void print_profile(std::vector<ProfilePart> parts, double seconds) {
+  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
+  fmt::print(stderr, "{:<18} {:>9} {:>7} {:>9} {:>9}\n", "part", "seconds", "share", "spans", "GFLOP/s");
+  for (const ProfilePart& part : parts) {
+    const double own = part.seconds / threads();
+    fmt::print(stderr, "{:<18} {:>9.3f} {:>6.1f}% {:>9} {:>9}\n", part.part, own, 100.0 * own / seconds,
+               format_count(part.spans), part.flops > 0 ? fmt::format("{:.0f}", part.flops / own * 1e-9) : "");
+  }
+  fmt::print(stderr, "{:<18} {:>9.3f}\n", "whole run", seconds);
 }
 
 constexpr const char* kExamples = R"(Examples:
@@ -70,6 +86,8 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
       ->check(CLI::Range(0, 9))
       ->capture_default_str()
       ->group("Dump");
+  command.add_flag("--profile", options.profile,
+                   "Say where the time went, and write OUT/profile.json, a trace that ui.perfetto.dev opens");
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
 }
 
@@ -101,6 +119,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
                    checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
                    tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s", info.bos));
 
+  if (options.profile) start_profile();
   Progress progress("capture", session.quiet);
   const auto began = std::chrono::steady_clock::now();
   const CaptureSummary summary = capture(*checkpoint, tokens, info, options.request, options.out, [&](double fraction) {
@@ -110,6 +129,10 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
                                                                         std::max(seconds, 1e-3)))));
   });
   progress.done();
+  if (options.profile) {
+    print_profile(stop_profile(), summary.seconds);
+    write_file(options.out / "profile.json", profile_trace());
+  }
   return summary;
 }
 
@@ -124,8 +147,7 @@ Json to_json(const CaptureSummary& summary) {
       {"tokens_per_second", static_cast<double>(summary.tokens) / summary.seconds},
       {"peak_rss_mib", peak_rss_mib()},
       {"threads", threads()},
-      {"blas", blas().name},
-      {"torch", blas().torch},
+      {"products", product_kernel() == "BLAS" ? blas().name : product_kernel()},
   };
   if (std::isfinite(summary.mean_loss)) json["mean_loss"] = summary.mean_loss;
   return json;

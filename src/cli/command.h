@@ -38,8 +38,9 @@ struct CaptureOptions {
   PromptRequest prompts;
   std::string bos = "auto";
   CaptureRequest request;
+  bool profile = false;
 };
-/// Adds --model, the prompt options, --out, --storage and --gzip.
+/// Adds --model, the prompt options, --out, --storage, --gzip and --profile.
 void add_capture_options(CLI::App& command, CaptureOptions& options);
 /// Runs a capture as the options say; prints notes on standard error.
 CaptureSummary run_capture(CaptureOptions& options, const Session& session);

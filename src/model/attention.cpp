@@ -3,19 +3,25 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <exception>
 #include <limits>
 
+#include "base/parallel.h"
+#include "base/profile.h"
 #include "model/softmax.h"
 
 namespace spikescope {
 namespace {
 
-/// Rows of scores made at a time: enough for an efficient product, few enough that a block's scores stay in cache and
-/// that little is computed beyond the causal diagonal.
-constexpr int64_t kRows = 192;
+/// Queries whose scores are made at a time. Few, so that the scores stay in the second-level cache and little is
+/// computed beyond the diagonal; with many keys more, so that the keys are fetched from further away less often.
+int64_t queries_per_block(int64_t length) { return length <= 1024 ? 14 : length <= 4096 ? 28 : 56; }
 
-int64_t queries_per_block(int64_t heads_per_group) { return std::clamp<int64_t>(kRows / heads_per_group, 16, 128); }
+/// Query blocks of a head that share their sums. The split must not depend on the number of threads: sums are added up
+/// in the same order on every machine.
+constexpr int64_t kQueriesPerChunk = 512;
+
+/// Queries whose probabilities are added up in float32 before they go to the sums in double.
+constexpr int64_t kQueriesPerFlush = 128;
 
 double relative_entropy(double entropy, int64_t query) { return entropy / std::log(static_cast<double>(query + 1)); }
 
@@ -50,47 +56,56 @@ struct CausalAttention::Chunk {
   int64_t prompt = 0, kv_head = 0, first_block = 0, step = 1;
   int64_t row = 0;                  ///< first row of the prompt in the tensors
   int64_t length = 0;               ///< tokens of the prompt
+  int64_t panels = 0;               ///< index of its keys and values
   std::vector<double> early, late;  ///< [heads of the group, T]: sums over queries 1 .. 15, and from 16 on
   std::vector<double> entropy;      ///< [heads of the group]
 };
 
+void CausalAttention::pack(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
+                           int64_t last_prompt) {
+  const size_t count = static_cast<size_t>((last_prompt - first_prompt) * shape_.kv_heads);
+  if (keys_.size() < count) keys_.resize(count), values_.resize(count);
+  parallel_for(static_cast<int64_t>(count), [&](int64_t i) {
+    const Span span("keys, values");
+    const int64_t prompt = first_prompt + i / shape_.kv_heads, column = i % shape_.kv_heads * shape_.head_dim;
+    const int64_t row = offsets[prompt] - offsets[first_prompt], length = offsets[prompt + 1] - offsets[prompt];
+    const auto rows_of = [&](const MatrixView& m) {
+      return ConstMatrixView(m.data + row * m.stride + column, length, shape_.head_dim, m.stride);
+    };
+    keys_[static_cast<size_t>(i)].reset(shape_.head_dim, length);
+    keys_[static_cast<size_t>(i)].set_columns(0, rows_of(tensors.k));
+    values_[static_cast<size_t>(i)].reset(length, shape_.head_dim);
+    values_[static_cast<size_t>(i)].set_rows(0, rows_of(tensors.v));
+  });
+}
+
 void CausalAttention::operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets,
-                                 int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) const {
-  const int64_t block = queries_per_block(shape_.heads / shape_.kv_heads);
-  const int64_t pairs = (last_prompt - first_prompt) * shape_.kv_heads;
+                                 int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) {
+  pack(tensors, offsets, first_prompt, last_prompt);
   std::vector<Chunk> chunks;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
     const int64_t length = offsets[prompt + 1] - offsets[prompt];
-    const int64_t blocks = (length + block - 1) / block;
-    const int64_t split = std::clamp<int64_t>(4 * threads() / std::max<int64_t>(pairs, 1), 1, blocks);
+    const int64_t parts = (length + kQueriesPerChunk - 1) / kQueriesPerChunk;
     for (int64_t kv_head = 0; kv_head < shape_.kv_heads; ++kv_head)
-      for (int64_t part = 0; part < split; ++part) {
+      for (int64_t part = 0; part < parts; ++part) {
         Chunk chunk;
         chunk.prompt = prompt;
         chunk.kv_head = kv_head;
         chunk.first_block = part;
-        chunk.step = split;
+        chunk.step = parts;
         chunk.row = offsets[prompt] - offsets[first_prompt];
         chunk.length = length;
+        chunk.panels = (prompt - first_prompt) * shape_.kv_heads + kv_head;
         chunks.push_back(std::move(chunk));
       }
   }
-
-  std::exception_ptr failure;
   {
     const SerialProducts serial;
-#pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < chunks.size(); ++i) {
-      try {
-        run_chunk(tensors, chunks[i], sinks);
-      } catch (...) {
-#pragma omp critical
-        failure = std::current_exception();
-      }
-    }
+    parallel_for(static_cast<int64_t>(chunks.size()),
+                 [&](int64_t i) { run_chunk(tensors, chunks[static_cast<size_t>(i)], sinks); });
   }
-  if (failure) std::rethrow_exception(failure);
   if (sinks) {
+    const Span span("sinks");
     reduce(chunks, *sinks);
     keep_values(tensors, offsets, first_prompt, last_prompt, *sinks);
   }
@@ -98,76 +113,79 @@ void CausalAttention::operator()(const AttentionTensors& tensors, std::span<cons
 
 void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, SinkAccumulator* sinks) const {
   const int64_t group = shape_.heads / shape_.kv_heads, hd = shape_.head_dim;
-  const int64_t block = queries_per_block(group), length = chunk.length, first_head = chunk.kv_head * group;
-  const float scale = static_cast<float>(shape_.scale);
+  const int64_t length = chunk.length, block = queries_per_block(length), first_head = chunk.kv_head * group;
+  const int64_t early_keys = std::min(length, SinkStatistics::kLateQuery);
+  const double pairs = static_cast<double>(length) * static_cast<double>(length + 1) / 2.0;
+  const Span span("attention", -1, 4.0 * pairs * static_cast<double>(group * hd) / static_cast<double>(chunk.step));
+  const Panels& keys = keys_[static_cast<size_t>(chunk.panels)];
+  const Panels& values = values_[static_cast<size_t>(chunk.panels)];
+  thread_local Buffer scores, late_sums;
+  thread_local std::vector<float> inverse;
+  scores.resize(block * keys.whole_columns(length));
+  inverse.resize(static_cast<size_t>(block));
   if (sinks) {
-    chunk.early.assign(static_cast<size_t>(group * std::min(length, SinkStatistics::kLateQuery)), 0.0);
+    chunk.early.assign(static_cast<size_t>(group * early_keys), 0.0);
     chunk.late.assign(static_cast<size_t>(group * length), 0.0);
     chunk.entropy.assign(static_cast<size_t>(group), 0.0);
+    late_sums.resize(group * length);
+    std::fill_n(late_sums.data(), group * length, 0.0f);
   }
-  std::vector<float> queries(static_cast<size_t>(group * block * hd)), out(queries.size());
-  std::vector<float> scores(static_cast<size_t>(group * block * length));
-  std::vector<float> early(static_cast<size_t>(SinkStatistics::kLateQuery)), late(static_cast<size_t>(length)),
-      inverse(static_cast<size_t>(group * block));
+  int64_t waiting = 0;  // queries in late_sums
+  const auto flush = [&] {
+    for (int64_t i = 0; i < group * length; ++i) {
+      chunk.late[static_cast<size_t>(i)] += late_sums[i];
+      late_sums[i] = 0.0f;
+    }
+    waiting = 0;
+  };
 
   for (int64_t begin = chunk.first_block * block; begin < length; begin += chunk.step * block) {
-    const int64_t end = std::min(begin + block, length), count = end - begin, rows = group * count;
-    // The heads of the group share their keys: stacked, they make one product, head by head in the rows.
-    for (int64_t h = 0; h < group; ++h)
-      for (int64_t t = 0; t < count; ++t) {
-        const float* from = tensors.q.data + (chunk.row + begin + t) * tensors.q.stride + (first_head + h) * hd;
-        float* to = queries.data() + (h * count + t) * hd;
-        for (int64_t i = 0; i < hd; ++i) to[i] = from[i] * scale;
-      }
-    const MatrixView square{scores.data(), rows, end, end};
-    const ConstMatrixView keys(tensors.k.data + chunk.row * tensors.k.stride + chunk.kv_head * hd, end, hd,
-                               tensors.k.stride);
-    const ConstMatrixView values(tensors.v.data + chunk.row * tensors.v.stride + chunk.kv_head * hd, end, hd,
-                                 tensors.v.stride);
-    multiply_transposed({queries.data(), rows, hd, hd}, keys, square);
-
+    const int64_t end = std::min(begin + block, length), count = end - begin;
+    const int64_t width = keys.whole_columns(end);
     for (int64_t h = 0; h < group; ++h) {
-      if (sinks) {
-        std::fill(early.begin(), early.end(), 0.0f);
-        std::fill(late.begin(), late.begin() + end, 0.0f);
-      }
+      const int64_t head = first_head + h;
+      const ConstMatrixView queries(tensors.q.data + (chunk.row + begin) * tensors.q.stride + head * hd, count, hd,
+                                    tensors.q.stride);
+      const MatrixView square{scores.data(), count, width, width};
+      const MatrixView z{tensors.z.data + (chunk.row + begin) * tensors.z.stride + head * hd, count, hd,
+                         tensors.z.stride};
+      product(queries, keys, square);
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t query = begin + t, row = h * count + t;
-        float* values_of_row = scores.data() + row * end;
-        const SoftmaxRow softmax = softmax_row(values_of_row, query + 1, end);
-        inverse[static_cast<size_t>(row)] = softmax.inverse_sum;
-        if (!sinks) continue;
-        if (query >= 1) {
-          const bool is_late = query >= SinkStatistics::kLateQuery;
-          add_scaled(values_of_row, softmax.inverse_sum, query + 1, is_late ? late.data() : early.data());
-          chunk.entropy[static_cast<size_t>(h)] += relative_entropy(softmax.entropy, query);
-        }
-        SinkStatistics& statistics = sinks->statistics_;
-        for (size_t kept = sinks->first_kept_[static_cast<size_t>(chunk.prompt)];
-             kept < sinks->first_kept_[static_cast<size_t>(chunk.prompt) + 1]; ++kept) {
-          const int64_t key = statistics.tokens[kept].second;
-          if (key <= query)
-            statistics.columns[kept][static_cast<size_t>(query * shape_.heads + first_head + h)] =
-                values_of_row[key] * softmax.inverse_sum;
-        }
+        const int64_t query = begin + t;
+        const SoftmaxRow softmax =
+            softmax_row(scores.data() + t * width, query + 1, width, static_cast<float>(shape_.scale));
+        inverse[static_cast<size_t>(t)] = softmax.inverse_sum;
+        if (sinks && query >= 1) chunk.entropy[static_cast<size_t>(h)] += relative_entropy(softmax.entropy, query);
       }
+      product({scores.data(), count, end, width}, values, z);
+      for (int64_t t = 0; t < count; ++t)
+        for (int64_t i = 0; i < hd; ++i) z.data[t * z.stride + i] *= inverse[static_cast<size_t>(t)];
       if (!sinks) continue;
-      const int64_t early_keys = std::min(length, SinkStatistics::kLateQuery);
-      if (begin < SinkStatistics::kLateQuery)
-        for (int64_t key = 0; key < early_keys; ++key)
-          chunk.early[static_cast<size_t>(h * early_keys + key)] += early[static_cast<size_t>(key)];
-      for (int64_t key = 0; key < end; ++key)
-        chunk.late[static_cast<size_t>(h * length + key)] += late[static_cast<size_t>(key)];
+      // Queries 1 .. 15 go to one sum, those from 16 on to another; query 0 to none.
+      for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, early_keys); ++query)
+        for (int64_t key = 0; key <= query; ++key)
+          chunk.early[static_cast<size_t>(h * early_keys + key)] +=
+              scores[(query - begin) * width + key] * inverse[static_cast<size_t>(query - begin)];
+      const int64_t first_late = std::max(begin, SinkStatistics::kLateQuery) - begin;
+      if (first_late < count)
+        add_scaled_rows(scores.data() + first_late * width, width, inverse.data() + first_late, count - first_late, end,
+                        late_sums.data() + h * length);
+      sinks->keep_columns(chunk.prompt, head, begin, square, inverse.data());
     }
+    waiting += count;
+    if (sinks && waiting >= kQueriesPerFlush) flush();
+  }
+  if (sinks) flush();
+}
 
-    multiply(square, values, {out.data(), rows, hd, hd});
-    for (int64_t h = 0; h < group; ++h)
-      for (int64_t t = 0; t < count; ++t) {
-        const float* from = out.data() + (h * count + t) * hd;
-        const float factor = inverse[static_cast<size_t>(h * count + t)];
-        float* to = tensors.z.data + (chunk.row + begin + t) * tensors.z.stride + (first_head + h) * hd;
-        for (int64_t i = 0; i < hd; ++i) to[i] = from[i] * factor;
-      }
+void SinkAccumulator::keep_columns(int64_t prompt, int64_t head, int64_t begin, const MatrixView& square,
+                                   const float* inverse_sums) {
+  for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1];
+       ++kept) {
+    const int64_t key = statistics_.tokens[kept].second;
+    for (int64_t t = std::max<int64_t>(key - begin, 0); t < square.rows; ++t)
+      statistics_.columns[kept][static_cast<size_t>((begin + t) * statistics_.heads + head)] =
+          square.data[t * square.stride + key] * inverse_sums[t];
   }
 }
 
@@ -217,50 +235,45 @@ void CausalAttention::keep_values(const AttentionTensors& tensors, std::span<con
 
 void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets,
                                    int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks,
-                                   const SquareHook& scores_hook, const SquareHook& pattern_hook) const {
+                                   const SquareHook& scores_hook, const SquareHook& pattern_hook) {
+  pack(tensors, offsets, first_prompt, last_prompt);
   const int64_t group = shape_.heads / shape_.kv_heads, hd = shape_.head_dim;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
     const int64_t length = offsets[prompt + 1] - offsets[prompt], row = offsets[prompt] - offsets[first_prompt];
-    std::vector<float> squares(static_cast<size_t>(shape_.heads * length * length));
-    std::vector<float> queries(static_cast<size_t>(length * hd));
-    for (int64_t head = 0; head < shape_.heads; ++head) {
+    const size_t panels = static_cast<size_t>((prompt - first_prompt) * shape_.kv_heads);
+    Buffer squares(shape_.heads * length * length);
+    const SerialProducts serial;
+    parallel_for(shape_.heads, [&](int64_t head) {
       float* square = squares.data() + head * length * length;
-      for (int64_t t = 0; t < length; ++t)
-        for (int64_t i = 0; i < hd; ++i)
-          queries[static_cast<size_t>(t * hd + i)] =
-              tensors.q.data[(row + t) * tensors.q.stride + head * hd + i] * static_cast<float>(shape_.scale);
-      const ConstMatrixView keys(tensors.k.data + row * tensors.k.stride + head / group * hd, length, hd,
-                                 tensors.k.stride);
-      multiply_transposed({queries.data(), length, hd, hd}, keys, {square, length, length, length});
-      for (int64_t t = 0; t < length; ++t)
-        std::fill(square + t * length + t + 1, square + (t + 1) * length, -std::numeric_limits<float>::infinity());
-    }
-    if (scores_hook) scores_hook(prompt, squares.data(), length);
-
-    for (int64_t head = 0; head < shape_.heads; ++head)
+      product({tensors.q.data + row * tensors.q.stride + head * hd, length, hd, tensors.q.stride},
+              keys_[panels + static_cast<size_t>(head / group)], {square, length, length, length});
       for (int64_t t = 0; t < length; ++t) {
-        float* values = squares.data() + (head * length + t) * length;
-        const SoftmaxRow softmax = softmax_row(values, t + 1, length);
-        for (int64_t key = 0; key <= t; ++key) values[key] *= softmax.inverse_sum;
+        for (int64_t key = 0; key <= t; ++key) square[t * length + key] *= static_cast<float>(shape_.scale);
+        std::fill(square + t * length + t + 1, square + (t + 1) * length, -std::numeric_limits<float>::infinity());
       }
+    });
+    if (scores_hook) scores_hook(prompt, squares.data(), length);
+    parallel_for(shape_.heads, [&](int64_t head) {
+      for (int64_t t = 0; t < length; ++t) {
+        float* probabilities = squares.data() + (head * length + t) * length;
+        const SoftmaxRow softmax = softmax_row(probabilities, t + 1, length, 1.0f);
+        for (int64_t key = 0; key <= t; ++key) probabilities[key] *= softmax.inverse_sum;
+      }
+    });
     if (pattern_hook) pattern_hook(prompt, squares.data(), length);
-
-    for (int64_t head = 0; head < shape_.heads; ++head) {
-      float* square = squares.data() + head * length * length;
-      const ConstMatrixView values(tensors.v.data + row * tensors.v.stride + head / group * hd, length, hd,
-                                   tensors.v.stride);
-      multiply({square, length, length, length}, values,
-               {tensors.z.data + row * tensors.z.stride + head * hd, length, hd, tensors.z.stride});
-      if (sinks) sinks->add_square(shape_, prompt, head, square, length);
-    }
+    parallel_for(shape_.heads, [&](int64_t head) {
+      const float* square = squares.data() + head * length * length;
+      product({square, length, length, length}, values_[panels + static_cast<size_t>(head / group)],
+              {tensors.z.data + row * tensors.z.stride + head * hd, length, hd, tensors.z.stride});
+      if (sinks) sinks->add_square(prompt, head, square, length);
+    });
   }
   if (sinks) keep_values(tensors, offsets, first_prompt, last_prompt, *sinks);
 }
 
 /// Reduces a finished pattern [T, T] of one head: the pattern may have been written by a hook, so nothing is assumed of
 /// it.
-void SinkAccumulator::add_square(const AttentionShape& shape, int64_t prompt, int64_t head, const float* square,
-                                 int64_t length) {
+void SinkAccumulator::add_square(int64_t prompt, int64_t head, const float* square, int64_t length) {
   const int64_t n = offsets_.back(), prompts = static_cast<int64_t>(offsets_.size()) - 1;
   std::vector<double> total(static_cast<size_t>(length)), late(static_cast<size_t>(length));
   double entropy = 0.0;
@@ -281,7 +294,7 @@ void SinkAccumulator::add_square(const AttentionShape& shape, int64_t prompt, in
   for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1];
        ++kept)
     for (int64_t t = statistics_.tokens[kept].second; t < length; ++t)
-      statistics_.columns[kept][static_cast<size_t>(t * shape.heads + head)] =
+      statistics_.columns[kept][static_cast<size_t>(t * statistics_.heads + head)] =
           square[t * length + statistics_.tokens[kept].second];
 }
 

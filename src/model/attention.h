@@ -1,5 +1,6 @@
 // Causal attention of one block over whole prompts, by blocks of queries: scores of a block are made, soft-maxed, used,
-// reduced into the sink statistics and dropped. No [heads, T, T] tensor exists unless a hook asks for it.
+// reduced into the sink statistics and dropped while they are in cache. No [heads, T, T] tensor exists unless a hook
+// asks for it.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/gemm.h"
+#include "model/product.h"
 #include "model/sink_statistics.h"
 
 namespace spikescope {
@@ -36,7 +37,8 @@ class SinkAccumulator {
 
  private:
   friend class CausalAttention;
-  void add_square(const AttentionShape& shape, int64_t prompt, int64_t head, const float* square, int64_t length);
+  void add_square(int64_t prompt, int64_t head, const float* square, int64_t length);
+  void keep_columns(int64_t prompt, int64_t head, int64_t begin, const MatrixView& square, const float* inverse_sums);
   SinkStatistics statistics_;
   std::span<const int64_t> offsets_;
   std::vector<size_t> first_kept_;  // [prompts + 1]: where each prompt's kept tokens begin
@@ -51,21 +53,25 @@ class CausalAttention {
 
   /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`. `sinks` may be null.
   void operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                  int64_t last_prompt, SinkAccumulator* sinks) const;
+                  int64_t last_prompt, SinkAccumulator* sinks);
 
   /// The same by way of whole squares, for hooks on scores or pattern. Either hook may be empty.
   void with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
                     int64_t last_prompt, SinkAccumulator* sinks, const SquareHook& scores_hook,
-                    const SquareHook& pattern_hook) const;
+                    const SquareHook& pattern_hook);
 
  private:
   struct Chunk;
+  void pack(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
+            int64_t last_prompt);
   void run_chunk(const AttentionTensors& tensors, Chunk& chunk, SinkAccumulator* sinks) const;
   void reduce(std::span<const Chunk> chunks, SinkAccumulator& sinks) const;
   void keep_values(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
                    int64_t last_prompt, SinkAccumulator& sinks) const;
 
   AttentionShape shape_;
+  // Of each key / value head of each prompt of the group: keys as columns, values as rows.
+  std::vector<Panels> keys_, values_;
 };
 
 }  // namespace spikescope

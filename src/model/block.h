@@ -1,28 +1,42 @@
-// One transformer block: its weights in float32, and the pass of a group of prompts through it. Reading Block's
-// operator() tells the architecture.
+// One transformer block: its weights as products want them, and the pass of a group of prompts through it. Reading
+// Block's attention() and mlp() tells the architecture.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "base/buffer.h"
 #include "hooks/hooks.h"
 #include "model/architecture.h"
 #include "model/attention.h"
+#include "model/product.h"
 #include "model/rope.h"
 #include "model/weights.h"
 
 namespace spikescope {
 
-/// Weights of one block. Buffers are kept from layer to layer; projections that read the same input stand in one
-/// matrix.
+/// A linear layer, y = W x + b; or several that read the same input, one below the other.
+class Linear {
+ public:
+  /// Converts the weights of these roles (and their biases, where the model has them), on all threads. Throws Error as
+  /// ModelWeights::read_rows does.
+  void load(const ModelWeights& weights, int layer, std::span<const Role> roles, std::span<const Role> biases = {});
+  /// out = x W^T + b, on the calling thread.
+  void operator()(ConstMatrixView x, MatrixView out) const;
+
+ private:
+  Panels weight_;
+  std::vector<float> bias_;  // empty: none
+};
+
+/// Weights of one block. Their memory is kept from layer to layer.
 struct BlockWeights {
   std::vector<float> ln1, ln2;
-  std::vector<float> w_qkv, b_qkv;  ///< [(heads + 2 kv heads) * head_dim, d]; biases empty where the model has none
-  std::vector<float> w_o, b_o;
-  std::vector<float> w_gate_up, b_gate_up;  ///< [2 * width, d]
-  std::vector<float> w_down, b_down;
+  Linear qkv, o;         ///< [(heads + 2 kv heads) * head_dim, d]; [d, heads * head_dim]
+  Linear gate_up, down;  ///< [2 * width, d]; [d, width]
 
   void load(const ModelWeights& weights, int layer);
 };
@@ -46,17 +60,23 @@ class Block {
 
  private:
   struct Place;
-  void attention(const BlockWeights& weights, const Place& place, SinkAccumulator* sinks);
-  void mlp(const BlockWeights& weights, const Place& place, int64_t first, int64_t count);
+  struct Rows;
+  class Steps;
+  template <class Work>
+  void for_slices(const Place& place, std::initializer_list<Point> scratch_points, const Work& work);
+  void projections(const BlockWeights& weights, const Place& place, Steps& steps);
+  void attention(const Place& place, SinkAccumulator* sinks);
+  void output_and_mlp(const BlockWeights& weights, const Place& place, Steps& steps);
+  void add_norm(Steps& steps, const Place& place, const std::vector<float>& gain);
+  void add_update(Steps& steps, const Place& place);
+  void rotate(const Place& place, int64_t first, int64_t count);
 
   const Architecture& architecture_;
   std::span<const int64_t> offsets_;
   CausalAttention attention_;
   RopeTable rope_;
-  std::vector<float> normed_, qkv_, z_, update_, gate_up_, post_;
+  Buffer qkv_, z_;                           // rows of a group
+  Buffer normed_, update_, gate_up_, post_;  // rows of a slice
 };
-
-/// Rows that go through the MLP at a time.
-constexpr int64_t kMlpRows = 1024;
 
 }  // namespace spikescope

@@ -88,42 +88,6 @@ void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
   torch_backend().multiply(matrix(a), matrix(b), matrix(out));
 }
 
-double product_error() {
-  const int64_t m = 130, k = 200, n = 150;
-  std::vector<float> a(m * k), b(n * k), out(m * n);
-  // Values of both signs without a pattern: a linear congruence will do.
-  uint32_t state = 1;
-  for (auto* values : {&a, &b})
-    for (float& value : *values) {
-      state = state * 1664525u + 1013904223u;
-      value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
-    }
-  multiply_transposed({a.data(), m, k, k}, {b.data(), n, k, k}, {out.data(), m, n, n});
-  double worst = 0.0;
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = 0.0, magnitude = 0.0;
-      for (int64_t l = 0; l < k; ++l) {
-        const double term = static_cast<double>(a[static_cast<size_t>(i * k + l)]) * b[static_cast<size_t>(j * k + l)];
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      // The bound on a float32 sum of k products in any order (Higham, Accuracy and Stability, 3.5).
-      const double bound = static_cast<double>(k) * 0x1p-24 * magnitude;
-      const double error = std::abs(static_cast<double>(out[static_cast<size_t>(i * n + j)]) - sum) / bound;
-      worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
-    }
-  return worst;
-}
-
-void check_products() {
-  if (const double error = product_error(); error > 1.0)
-    fail(
-        "{} computes wrong matrix products on this processor (error {:.3g} times what rounding explains); set "
-        "OPENBLAS_CORETYPE (e.g. Haswell) or install another BLAS",
-        blas().name, error);
-}
-
 void set_threads(int threads) {
   const int count = threads > 0 ? threads : available_cores();
   omp_set_num_threads(count);
@@ -133,7 +97,7 @@ void set_threads(int threads) {
 int threads() { return omp_get_max_threads(); }
 
 SerialProducts::SerialProducts() {
-  if (!blas().threads_of_its_own) return;
+  if (!backend_loaded || !blas().threads_of_its_own) return;
   before_ = symbol<int (*)()>("openblas_get_num_threads")();
   symbol<void (*)(int)>("openblas_set_num_threads")(1);
 }

@@ -25,12 +25,6 @@ void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 /// out = a b: [m, k] x [k, n] -> [m, n].
 void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 
-/// Largest error of one product of about the size of a layer's, against float64, over what float32 rounding explains:
-/// below 1 on a sound machine. Takes some milliseconds.
-double product_error();
-/// Throws Error, with the remedy, when products are wrong: some builds of OpenBLAS are, on processors newer than they.
-void check_products();
-
 /// Threads for products and for the project's own loops. 0: the cores this process may really use (affinity and
 /// cgroup).
 void set_threads(int threads);

@@ -44,7 +44,6 @@ constexpr std::array<RowFunction, 4> kRowFunctions = {silu_row, gelu_row, gelu_t
 void gated_activation(Activator activation, const float* gate, const float* up, int64_t rows, int64_t width,
                       int64_t gate_stride, int64_t up_stride, float* post, int64_t post_stride) {
   const RowFunction function = kRowFunctions[static_cast<size_t>(activation)];
-#pragma omp parallel for schedule(static) if (rows * width > 16384)
   for (int64_t row = 0; row < rows; ++row)
     function(gate + row * gate_stride, up + row * up_stride, width, post + row * post_stride);
 }

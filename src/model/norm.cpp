@@ -21,7 +21,6 @@ void rms_norm_row(const float* x, int64_t d, const float* gain, double eps, floa
 
 void rms_norm(const float* x, int64_t rows, int64_t d, int64_t x_stride, const float* gain, double eps, float* out,
               int64_t out_stride) {
-#pragma omp parallel for schedule(static) if (rows * d > 16384)
   for (int64_t row = 0; row < rows; ++row) rms_norm_row(x + row * x_stride, d, gain, eps, out + row * out_stride);
 }
 

@@ -78,7 +78,6 @@ RopeTable::RopeTable(const Rope& rope, int64_t positions) : half_(static_cast<in
 
 void RopeTable::rotate(float* data, int64_t rows, int64_t row_stride, int64_t heads, int64_t head_dim,
                        int64_t position) const {
-#pragma omp parallel for schedule(static) if (rows * heads > 256)
   for (int64_t row = 0; row < rows; ++row) {
     const float* cosines = cosines_.data() + (position + row) * half_;
     const float* sines = sines_.data() + (position + row) * half_;

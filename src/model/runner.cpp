@@ -7,9 +7,10 @@
 #include <optional>
 
 #include "base/fail.h"
+#include "base/profile.h"
 #include "model/block.h"
-#include "model/gemm.h"
 #include "model/norm.h"
+#include "model/product.h"
 #include "model/softmax.h"
 #include "model/vectorize.h"
 
@@ -80,27 +81,32 @@ class Head {
     const int64_t n = static_cast<int64_t>(batch_.ids.size()), d = a.d_model;
     const Weight gain = weights_.read(Role::ln_final);
     const Role role = a.tied_embeddings ? Role::token_embedding : Role::unembedding;
-    const Weight unembedding = wants_logits ? weights_.read(role) : Weight{};
+    Linear unembedding;
+    if (wants_logits) unembedding.load(weights_, -1, {{role}});
     // As many rows at a time as make 64 MiB of logits.
-    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, kMlpRows);
-    std::vector<float> normed(static_cast<size_t>(slice * d));
-    std::vector<float> logits(wants_logits ? static_cast<size_t>(slice * a.vocabulary) : 0);
+    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, 1024);
+    Buffer normed(slice * d), logits(wants_logits ? slice * a.vocabulary : 0);
     std::vector<float> losses(losses_ ? static_cast<size_t>(n) : 0, std::numeric_limits<float>::quiet_NaN());
     for (int64_t first = 0; first < n; first += slice) {
       const int64_t rows = std::min(slice, n - first);
-      rms_norm(residual.data() + first * d, rows, d, d, gain.values.data(), a.norm_eps, normed.data(), d);
+      for_row_pieces(rows, [&](int64_t row, int64_t count) {
+        rms_norm(residual.data() + (first + row) * d, count, d, d, gain.values.data(), a.norm_eps,
+                 normed.data() + row * d, d);
+      });
       hooks_.call({{Point::ln_final_out, -1}, first, {normed.data(), {rows, d}, d}});
       if (!wants_logits) continue;
-      multiply_transposed({normed.data(), rows, d, d}, {unembedding.values.data(), a.vocabulary, d, d},
-                          {logits.data(), rows, a.vocabulary, a.vocabulary});
+      for_row_pieces(rows, [&](int64_t row, int64_t count) {
+        unembedding({normed.data() + row * d, count, d, d},
+                    {logits.data() + row * a.vocabulary, count, a.vocabulary, a.vocabulary});
+      });
       hooks_.call({{Point::logits, -1}, first, {logits.data(), {rows, a.vocabulary}, a.vocabulary}});
-      if (losses_) add_losses(logits, first, rows, losses);
+      if (losses_) add_losses(logits.data(), first, rows, losses);
     }
     return losses;
   }
 
  private:
-  void add_losses(const std::vector<float>& logits, int64_t first, int64_t rows, std::vector<float>& losses) const {
+  void add_losses(const float* logits, int64_t first, int64_t rows, std::vector<float>& losses) const {
     const int64_t vocabulary = weights_.architecture().vocabulary;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; ++row) {
@@ -108,7 +114,7 @@ class Head {
       // The token after a prompt's last one belongs to another prompt.
       if (std::binary_search(batch_.offsets.begin(), batch_.offsets.end(), token + 1)) continue;
       losses[static_cast<size_t>(token)] = static_cast<float>(
-          loss_of(logits.data() + row * vocabulary, vocabulary, batch_.ids[static_cast<size_t>(token) + 1]));
+          loss_of(logits + row * vocabulary, vocabulary, batch_.ids[static_cast<size_t>(token) + 1]));
     }
   }
 
@@ -164,7 +170,10 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     block_weights.load(weights, layer);
     result.weight_seconds += seconds_since(loading);
 
-    hooks.call({{Point::resid_pre, layer}, 0, {residual.data(), {n, d}, d}});
+    {
+      const Span span("hooks", layer);
+      hooks.call({{Point::resid_pre, layer}, 0, {residual.data(), {n, d}, d}});
+    }
     std::optional<SinkAccumulator> sinks;
     if (observer.wants_sinks())
       sinks.emplace(AttentionShape{a.n_heads, a.n_kv_heads, a.head_dim, a.attention_scale}, batch.offsets,
@@ -174,7 +183,11 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
       observer.progress((layer + static_cast<double>(group.first_row + group.rows) / static_cast<double>(n)) /
                         static_cast<double>(layers));
     }
-    check_finite(residual, batch, d, layer);
+    {
+      const Span span("check", layer);
+      check_finite(residual, batch, d, layer);
+    }
+    const Span span("observers", layer);
     if (sinks) observer.sinks(layer, sinks->take());
     observer.block_done(layer);
   }

@@ -11,10 +11,11 @@ struct SoftmaxRow {
   double entropy = 0.0;      ///< of the pattern, in nats
 };
 
-/// Replaces scores[0 .. visible) by exp(scores - max) and scores[visible .. length) by 0. Sums in double.
-SoftmaxRow softmax_row(float* scores, int64_t visible, int64_t length);
+/// Replaces scores s[0 .. visible) by exp(scale (s - max)) and s[visible .. length) by 0; scale > 0. Sums in double.
+SoftmaxRow softmax_row(float* scores, int64_t visible, int64_t length, float scale);
 
-/// sums[i] += row[i] * scale.
-void add_scaled(const float* row, float scale, int64_t length, float* sums);
+/// sums[i] += sum over r of rows[r * stride + i] * scales[r], for i below `length`.
+void add_scaled_rows(const float* rows, int64_t stride, const float* scales, int64_t count, int64_t length,
+                     float* sums);
 
 }  // namespace spikescope

@@ -88,17 +88,10 @@ void check_finite(const float* values, int64_t count, int64_t columns, int64_t f
 
 std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-/// Rows of each head stand as pairs (0, 1), (2, 3), ...: bring the pairs' first halves before the second ones.
-void unpermute(std::vector<float>& values, int64_t heads, int64_t columns) {
-  const int64_t head_dim = static_cast<int64_t>(values.size()) / columns / heads, half = head_dim / 2;
-  std::vector<float> head(static_cast<size_t>(head_dim * columns));
-  for (int64_t h = 0; h < heads; ++h) {
-    float* rows = values.data() + h * head_dim * columns;
-    std::memcpy(head.data(), rows, head.size() * sizeof(float));
-    for (int64_t i = 0; i < head_dim; ++i)
-      std::memcpy(rows + ((i % 2) * half + i / 2) * columns, head.data() + i * columns,
-                  static_cast<size_t>(columns) * sizeof(float));
-  }
+/// Row in the file of row `row`, where each head's rows stand as pairs (0, half), (1, half + 1), ...
+int64_t interleaved_row(int64_t row, int64_t head_dim) {
+  const int64_t half = head_dim / 2, in_head = row % head_dim;
+  return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
 }
 
 }  // namespace
@@ -153,12 +146,12 @@ void ModelWeights::read_rows(Role role, int layer, int64_t first, int64_t count,
     check_finite(out, count * columns, columns, first, tensor);
     return;
   }
-  // Rows change places within a head, so the whole tensor is read.
-  std::vector<float> all(static_cast<size_t>(tensor.shape[0] * columns));
-  spikescope::read_rows(tensor, 0, tensor.shape[0], all.data());
-  check_finite(all.data(), tensor.shape[0] * columns, columns, 0, tensor);
-  unpermute(all, place.unpermute_heads, columns);
-  std::memcpy(out, all.data() + first * columns, static_cast<size_t>(count * columns) * sizeof(float));
+  const int64_t head_dim = tensor.shape[0] / place.unpermute_heads;
+  for (int64_t row = 0; row < count; ++row) {
+    const int64_t source = interleaved_row(first + row, head_dim);
+    spikescope::read_rows(tensor, source, 1, out + row * columns);
+    check_finite(out + row * columns, columns, columns, source, tensor);
+  }
 }
 
 }  // namespace spikescope

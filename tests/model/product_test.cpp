@@ -1,0 +1,154 @@
+#include "model/product.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <random>
+
+#include "error_of.h"
+
+namespace spikescope {
+namespace {
+
+std::vector<float> random_values(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+/// Every kernel that this machine has.
+class Product : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { choose_product_kernel(GetParam()); }
+  void TearDown() override { choose_product_kernel(product_kernels().front()); }
+};
+
+struct Shape {
+  int64_t rows, columns, inner;
+};
+
+TEST_P(Product, AgreesWithFloat64AtEveryRest) {
+  // Rows, columns and inner sizes around the kernels' own (14, 32; 6, 16; 112 rows, 128 and 1,024 deep).
+  for (const auto& [m, n, k] : {Shape{1, 1, 1},
+                                {3, 15, 7},
+                                {13, 33, 64},
+                                {14, 32, 128},
+                                {15, 31, 129},
+                                {113, 70, 200},
+                                {30, 40, 1024},
+                                {29, 48, 1100},
+                                {7, 5, 2500}}) {
+    const int64_t a_stride = k + 3, out_stride = n + 5;
+    const std::vector<float> a = random_values(m * a_stride, 1), b = random_values(n * k, 2);
+    Panels by_columns, by_rows;
+    by_columns.reset(k, n);
+    by_columns.set_columns(0, {b.data(), n / 2, k, k});
+    by_columns.set_columns(n / 2, {b.data() + n / 2 * k, n - n / 2, k, k});
+    std::vector<float> transposed(b.size());
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < k; ++j) transposed[static_cast<size_t>(j * n + i)] = b[static_cast<size_t>(i * k + j)];
+    by_rows.reset(k, n);
+    by_rows.set_rows(0, {transposed.data(), k / 2, n, n});
+    by_rows.set_rows(k / 2, {transposed.data() + k / 2 * n, k - k / 2, n, n});
+    std::vector<float> out(static_cast<size_t>(m * out_stride), -7.0f), same = out;
+    product({a.data(), m, k, a_stride}, by_columns, {out.data(), m, n, out_stride});
+    product({a.data(), m, k, a_stride}, by_rows, {same.data(), m, n, out_stride});
+    EXPECT_EQ(out, same);
+    for (int64_t row = 0; row < m; ++row) {
+      for (int64_t column = 0; column < n; ++column) {
+        double sum = 0.0, magnitude = 0.0;
+        for (int64_t i = 0; i < k; ++i) {
+          const double term =
+              static_cast<double>(a[static_cast<size_t>(row * a_stride + i)]) * b[static_cast<size_t>(column * k + i)];
+          sum += term;
+          magnitude += std::abs(term);
+        }
+        ASSERT_NEAR(out[static_cast<size_t>(row * out_stride + column)], sum, 1e-6 * magnitude + 1e-7)
+            << m << " x " << n << " x " << k << " at " << row << ", " << column;
+      }
+      for (int64_t column = n; column < out_stride; ++column)
+        ASSERT_EQ(out[static_cast<size_t>(row * out_stride + column)], -7.0f) << "beyond the columns";
+    }
+  }
+}
+
+TEST_P(Product, TakesTheFirstRowsAndColumnsOfTheRightSide) {
+  const int64_t m = 20, n = 70, k = 90, fewer_columns = 37, fewer_inner = 41;
+  const std::vector<float> a = random_values(m * k, 3), b = random_values(n * k, 4);
+  Panels panels;
+  panels.reset(k, n);
+  panels.set_columns(0, {b.data(), n, k, k});
+  std::vector<float> out(static_cast<size_t>(m * fewer_columns));
+  product({a.data(), m, fewer_inner, k}, panels, {out.data(), m, fewer_columns, fewer_columns});
+  for (int64_t row = 0; row < m; ++row)
+    for (int64_t column = 0; column < fewer_columns; ++column) {
+      double sum = 0.0;
+      for (int64_t i = 0; i < fewer_inner; ++i)
+        sum += static_cast<double>(a[static_cast<size_t>(row * k + i)]) * b[static_cast<size_t>(column * k + i)];
+      EXPECT_NEAR(out[static_cast<size_t>(row * fewer_columns + column)], sum, 1e-4);
+    }
+}
+
+TEST_P(Product, ColumnsThatFillThePanelAreZero) {
+  const int64_t n = 21, k = 30;
+  const std::vector<float> a = random_values(k, 5), b = random_values(n * k, 6);
+  Panels panels;
+  panels.reset(k, n);
+  panels.set_columns(0, {b.data(), n, k, k});
+  const int64_t whole = panels.whole_columns(n);
+  ASSERT_GE(whole, n);
+  std::vector<float> out(static_cast<size_t>(whole), -7.0f);
+  product({a.data(), 1, k, k}, panels, {out.data(), 1, whole, whole});
+  for (int64_t column = n; column < whole; ++column) EXPECT_EQ(out[static_cast<size_t>(column)], 0.0f);
+}
+
+TEST_P(Product, IsRightOnThisMachine) {
+  const double error = product_error();
+  EXPECT_GT(error, 0.0) << "float32 rounds";
+  EXPECT_LT(error, 1.0);
+  EXPECT_NO_THROW(check_products());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(product_kernels()),
+                         [](const auto& info) { return info.param; });
+
+/// What lets results not depend on threads or on what else is in a batch.
+TEST(ProductOfRows, DoesNotDependOnOtherRows) {
+  if (product_kernels().front() == "blas") GTEST_SKIP() << "a BLAS promises no such thing";
+  const int64_t m = 50, n = 100, k = 300;
+  const std::vector<float> a = random_values(m * k, 7), b = random_values(n * k, 8);
+  Panels panels;
+  panels.reset(k, n);
+  panels.set_columns(0, {b.data(), n, k, k});
+  std::vector<float> together(static_cast<size_t>(m * n)), alone(together);
+  product({a.data(), m, k, k}, panels, {together.data(), m, n, n});
+  for (int64_t row = 0; row < m; ++row)
+    product({a.data() + row * k, 1, k, k}, panels, {alone.data() + row * n, 1, n, n});
+  EXPECT_EQ(together, alone);
+}
+
+TEST(ProductKernel, IsTheBestThereIsUnlessToldOtherwise) {
+  EXPECT_EQ(product_kernels().back(), "blas");
+  choose_product_kernel("blas");
+  EXPECT_EQ(product_kernel(), "BLAS");
+  choose_product_kernel(product_kernels().front());
+  EXPECT_THAT(testing::error_of([] { choose_product_kernel("gpu"); }), ::testing::HasSubstr("blas"));
+}
+
+TEST(RowPieces, CoverAllRowsOnce) {
+  for (const int64_t rows : {0, 1, 27, 56, 57, 1000, 4097}) {
+    std::vector<std::atomic<int>> seen(static_cast<size_t>(rows));
+    for_row_pieces(rows, [&](int64_t first, int64_t count) {
+      EXPECT_LE(count, kRowsAPiece);
+      for (int64_t row = first; row < first + count; ++row) ++seen[static_cast<size_t>(row)];
+    });
+    EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](const auto& count) { return count == 1; })) << rows;
+  }
+}
+
+}  // namespace
+}  // namespace spikescope
