@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "model/kernels.h"
+#include "model/vectorize.h"
 
 namespace spikescope {
 namespace {
@@ -53,9 +54,19 @@ const Choice*& current() {
 
 const Kernel* kernel() { return current()->kernel; }
 
+SPIKESCOPE_VECTORIZED
+void copy_rows(ConstMatrixView rows, float* left) {
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    const float* from = rows.data + r * rows.stride;
+    float* to = left + r * kLeftStride;
+#pragma omp simd
+    for (int64_t i = 0; i < rows.columns; ++i) to[i] = from[i];
+  }
+}
+
 /// `rows` copied rows times one panel, `inner` deep. The rows are dealt out evenly to micro-kernels: a last one with
 /// one or two rows would be as slow as a full one.
-void multiply_panel(const Kernel& kernel, const float* left, const float* panel, int64_t inner, MatrixView out,
+void multiply_panel(const Kernel& kernel, const float* left, const float* panel, int64_t inner, const MatrixView& out,
                     bool add) {
   const int64_t pieces = (out.rows + kernel.rows - 1) / kernel.rows;
   for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -121,15 +132,14 @@ void product(ConstMatrixView a, const Panels& b, MatrixView out) {
     const int64_t rows = std::min(kLeftRows, a.rows - row);
     for (int64_t begin = 0; begin < a.columns; begin += kMostInner) {
       const int64_t inner = std::min(kMostInner, a.columns - begin);
-      for (int64_t r = 0; r < rows; ++r)
-        std::memcpy(left.data() + r * kLeftStride, a.data + (row + r) * a.stride + begin,
-                    static_cast<size_t>(inner) * sizeof(float));
+      copy_rows({a.data + row * a.stride + begin, rows, inner, a.stride}, left.data());
       for (int64_t column = 0; column < out.columns; column += own->columns) {
-        const int64_t width = std::min(own->columns, out.columns - column);
+        const MatrixView part{out.data + row * out.stride + column, rows, std::min(own->columns, out.columns - column),
+                              out.stride};
         const float* panel = b.panel(column / own->columns) + begin * own->columns;
         for (int64_t step = 0; step < inner; step += kPanelRows)
           multiply_panel(*own, left.data() + step, panel + step * own->columns, std::min(kPanelRows, inner - step),
-                         {out.data + row * out.stride + column, rows, width, out.stride}, begin + step > 0);
+                         part, begin + step > 0);
       }
     }
   }

@@ -54,10 +54,14 @@ void add_one(const float* row, float scale, int64_t length, float* sums) {
 }  // namespace
 
 SoftmaxRow softmax_row(float* scores, int64_t visible, int64_t length, float scale) {
-  const float shift = maximum(scores, visible);
+  // Whole vectors: what is left of one would be done value by value, which takes as long as many vectors.
+  constexpr int64_t kVector = 16;
+  const int64_t whole = std::min((visible + kVector - 1) / kVector * kVector, length);
+  std::fill(scores + visible, scores + whole, -std::numeric_limits<float>::infinity());
+  const float shift = maximum(scores, whole);
   double sum = 0.0, weighted = 0.0;
-  exponentials(scores, visible, shift, scale, &sum, &weighted);
-  for (int64_t i = visible; i < length; ++i) scores[i] = 0.0f;
+  exponentials(scores, whole, shift, scale, &sum, &weighted);
+  std::fill(scores + whole, scores + length, 0.0f);
   // entropy = -sum p log p with log p = (s - max) - log sum.
   return {static_cast<float>(1.0 / sum), std::log(sum) - weighted / sum};
 }
