@@ -54,9 +54,9 @@ def write_ids(options, folder, windows, length):
     return path
 
 
-def ours(options, ids, folder):
+def ours(options, ids, folder, dtype):
     command = [options.program, "capture", "--model", options.gguf, "--ids", ids, "--points", "blocks.*.resid_post",
-               "--sinks", "--out", os.path.join(folder, "capture"), "--threads", str(options.threads), "--json", "--quiet"]
+               "--sinks", "--out", os.path.join(folder, "capture"), "--threads", str(options.threads), "--dtype", dtype, "--json", "--quiet"]
     runs = []
     for _ in range(options.repeat):
         result = call(command)
@@ -65,7 +65,7 @@ def ours(options, ids, folder):
             sys.exit(result.stderr.strip() or "spikescope capture printed no result")
         runs.append(found)
     best = max(runs, key=lambda run: run["tokens_per_second"])
-    return dict(peer="spikescope", tokens=best["tokens"], seconds=round(best["seconds"], 3),
+    return dict(peer="spikescope" if dtype == "float32" else f"spikescope --dtype {dtype}", tokens=best["tokens"], seconds=round(best["seconds"], 3),
                 tokens_per_s=round(best["tokens_per_second"], 1),
                 peak_rss_mib=max(run["peak_rss_mib"] for run in runs), command=shlex.join(command))
 
@@ -103,7 +103,7 @@ def size_table(size, rows):
 
 
 def markdown(report):
-    lines = ["# Capture of all resid_post and all sink statistics, float32", "",
+    lines = ["# Capture of all resid_post and all sink statistics, float32 where nothing else is said", "",
              f"{report['cpu']}, {report['threads']} threads, {report['date']}, best of {report['repeat']}; {report['versions']}",
              ""]
     for size, rows in report["sizes"].items():
@@ -137,10 +137,11 @@ def main():
         for size in options.size or ["4x512", "2x2048"]:
             windows, length = (int(part) for part in size.split("x"))
             ids = write_ids(options, folder, windows, length)
-            rows = []
-            for name in ["spikescope", *(options.peer or PEERS)]:
+            print(f"== {size} spikescope", file=sys.stderr, flush=True)
+            rows = [ours(options, ids, folder, dtype) for dtype in ("float32", "bf16")]
+            for name in options.peer or PEERS:
                 print(f"== {size} {name}", file=sys.stderr, flush=True)
-                rows.append(ours(options, ids, folder) if name == "spikescope" else peer(options, name, ids))
+                rows.append(peer(options, name, ids))
                 versions.update(rows[-1].get("versions", {}))
             report["sizes"][size.replace("x", " x ")] = rows
     report["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())

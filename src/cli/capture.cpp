@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/fail.h"
 #include "base/profile.h"
@@ -86,6 +87,16 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
       ->check(CLI::Range(0, 9))
       ->capture_default_str()
       ->group("Dump");
+  command
+      .add_option("--dtype", options.dtype,
+                  "Precision of products: float32, or bfloat16 (faster where the processor has it; the residual "
+                  "stream, norms,\n"
+                  "softmax and statistics stay float32)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Dtype>{{"float32", Dtype::float32},
+                                                                       {"f32", Dtype::float32},
+                                                                       {"bfloat16", Dtype::bfloat16},
+                                                                       {"bf16", Dtype::bfloat16}}))
+      ->option_text("float32|bf16 [float32]");
   command.add_flag("--profile", options.profile,
                    "Say where the time went, and write OUT/profile.json, a trace that ui.perfetto.dev opens");
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
@@ -105,6 +116,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   }
   const DumpTokens tokens = read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
 
+  choose_products(options.dtype);
   warn_of_slow_blas(session);
   check_products();
 
@@ -113,6 +125,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   info.model_name = model_name(options.model);
   info.command = session.command_line;
   info.version = version();
+  info.dtype = dtype_name(options.dtype);
   info.bos = bos_description(prompts, tokenizer ? &*tokenizer : nullptr);
   note(session,
        fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,
@@ -147,6 +160,7 @@ Json to_json(const CaptureSummary& summary) {
       {"tokens_per_second", static_cast<double>(summary.tokens) / summary.seconds},
       {"peak_rss_mib", peak_rss_mib()},
       {"threads", threads()},
+      {"dtype", dtype_name(product_dtype())},
       {"products", product_kernel() == "BLAS" ? blas().name : product_kernel()},
   };
   if (std::isfinite(summary.mean_loss)) json["mean_loss"] = summary.mean_loss;

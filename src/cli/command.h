@@ -9,6 +9,7 @@
 
 #include "capture/capture.h"
 #include "capture/prompts.h"
+#include "model/product.h"
 
 namespace spikescope {
 
@@ -39,6 +40,7 @@ struct CaptureOptions {
   std::string bos = "auto";
   CaptureRequest request;
   bool profile = false;
+  Dtype dtype = Dtype::float32;
 };
 /// Adds --model, the prompt options, --out, --storage, --gzip and --profile.
 void add_capture_options(CLI::App& command, CaptureOptions& options);

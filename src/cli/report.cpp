@@ -111,11 +111,10 @@ fs::path write_page(const fs::path& out, bool interactive, const Session& sessio
     fail("{}: there are no results to report; run: spikescope analyze {}", (out / "results").string(), out.string());
   const fs::path plotly = plotly_file();
   if (interactive && plotly.empty())
-    note(
-        session,
-        fmt::format(
-            "note: {} is missing, so the page has pictures instead of interactive figures; scripts/demo.sh fetches it",
-            (cache_folder() / "plotly.min.js").string()));
+    note(session,
+         fmt::format(
+             "note: {} is missing, so the page has pictures instead of interactive figures; scripts/demo.sh fetches it",
+             (cache_folder() / "plotly.min.js").string()));
   ReportPage page;
   page.interactive = interactive && !plotly.empty();
   page.title = dump.info().model_name;

@@ -75,7 +75,7 @@ void CausalAttention::pack(const AttentionTensors& tensors, std::span<const int6
     keys_[static_cast<size_t>(i)].reset(shape_.head_dim, length);
     keys_[static_cast<size_t>(i)].set_columns(0, rows_of(tensors.k));
     values_[static_cast<size_t>(i)].reset(length, shape_.head_dim);
-    values_[static_cast<size_t>(i)].set_rows(0, rows_of(tensors.v));
+    values_[static_cast<size_t>(i)].set_rows(rows_of(tensors.v));
   });
 }
 

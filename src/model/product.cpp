@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -15,62 +16,116 @@
 namespace spikescope {
 namespace {
 
-/// The left side is taken in copies of this many rows (and kMostInner columns), which the micro-kernels like and the
-/// second-level cache holds. All of them pass by this many rows of a panel, which the first-level cache holds.
-constexpr int64_t kLeftRows = 112, kPanelRows = 128;
-constexpr int64_t kMostRows = 14, kMostColumns = 32;  // of the kernels there are
+/// The left side is taken in copies of this many rows (and kMostInner words), which the micro-kernels like and the
+/// second-level cache holds.
+constexpr int64_t kLeftRows = 128;
+constexpr int64_t kMostRows = 32, kMostColumns = 32;  // of the kernels there are
 
 struct Choice {
   std::string_view name;  // in SPIKESCOPE_KERNEL
-  const Kernel* kernel;   // null: LibTorch's BLAS
+  Dtype dtype;
+  const Kernel* kernel;  // null: LibTorch's BLAS
   bool (*available)();
+
+  /// bfloat16 with a kernel that has no such words: products of rounded floats.
+  bool rounds() const { return dtype == Dtype::bfloat16 && !pairs(); }
+  bool pairs() const { return kernel && kernel->bfloat16; }
 };
+
+bool always() { return true; }
 
 constexpr std::array kChoices = {
 #if defined(__x86_64__)
-    Choice{"avx512", &kAvx512Kernel, [] { return __builtin_cpu_supports("avx512f") != 0; }},
-    Choice{"avx2", &kAvx2Kernel,
-           [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
+    Choice{"avx512", Dtype::float32, &kAvx512Kernel, has_avx512},
+    Choice{"avx2", Dtype::float32, &kAvx2Kernel, has_avx2},
 #endif
-    Choice{"blas", nullptr, [] { return true; }},
+    Choice{"blas", Dtype::float32, nullptr, always},
+#if defined(__x86_64__)
+    Choice{"amx", Dtype::bfloat16, &kAmxKernel, has_amx},
+    Choice{"avx512bf16", Dtype::bfloat16, &kAvx512Bf16Kernel, has_avx512_bf16},
+    Choice{"avx512", Dtype::bfloat16, &kAvx512Kernel, has_avx512},
+    Choice{"avx2", Dtype::bfloat16, &kAvx2Kernel, has_avx2},
+#endif
+    Choice{"blas", Dtype::bfloat16, nullptr, always},
 };
 
-const Choice& choice_named(const std::string& name) {
+/// The best there is, or the one called `name`; null when this machine has no such.
+const Choice* find_choice(Dtype dtype, std::string_view name) {
   for (const Choice& choice : kChoices)
-    if (choice.name == name && choice.available()) return choice;
-  std::string names;
-  for (const std::string& known : product_kernels()) names += (names.empty() ? "" : ", ") + known;
-  fail("SPIKESCOPE_KERNEL={}: this machine has {}", name, names);
+    if (choice.dtype == dtype && (name.empty() || choice.name == name) && choice.available()) return &choice;
+  return nullptr;
+}
+
+std::string wished_kernel() {
+  const char* name = std::getenv("SPIKESCOPE_KERNEL");
+  return name ? name : "";
 }
 
 const Choice*& current() {
   static const Choice* choice = [] {
-    const char* name = std::getenv("SPIKESCOPE_KERNEL");
-    if (name && *name) return &choice_named(name);
-    return &*std::find_if(kChoices.begin(), kChoices.end(), [](const Choice& c) { return c.available(); });
+    // The name may be meant for another precision, which is chosen later.
+    const Choice* wished = find_choice(Dtype::float32, wished_kernel());
+    return wished ? wished : find_choice(Dtype::float32, "");
   }();
   return choice;
 }
 
-const Kernel* kernel() { return current()->kernel; }
-
-SPIKESCOPE_VECTORIZED
-void copy_rows(ConstMatrixView rows, float* left) {
-  for (int64_t r = 0; r < rows.rows; ++r) {
-    const float* from = rows.data + r * rows.stride;
-    float* to = left + r * kLeftStride;
-#pragma omp simd
-    for (int64_t i = 0; i < rows.columns; ++i) to[i] = from[i];
-  }
+/// The nearest bfloat16 value, ties to even, in the high half.
+inline uint32_t rounded_bits(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+}
+inline float rounded(float value) { return std::bit_cast<float>(rounded_bits(value)); }
+inline float pair_of(float low, float high) {
+  return std::bit_cast<float>(rounded_bits(low) >> 16 | rounded_bits(high));
 }
 
-/// `rows` copied rows times one panel, `inner` deep. The rows are dealt out evenly to micro-kernels: a last one with
-/// one or two rows would be as slow as a full one.
+/// Words for `inner` values, rounded up to whole steps of the kernel.
+int64_t words_for(int64_t inner) {
+  const Choice& choice = *current();
+  if (!choice.pairs()) return inner;
+  const int64_t step = choice.kernel->inner_step;
+  return ((inner + 1) / 2 + step - 1) / step * step;
+}
+
+SPIKESCOPE_VECTORIZED
+void copy_row(const float* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+SPIKESCOPE_VECTORIZED
+void round_row(const float* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] = rounded(from[i]);
+}
+
+SPIKESCOPE_VECTORIZED
+void pair_row(const float* from, int64_t pairs, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < pairs; ++i) to[i] = pair_of(from[2 * i], from[2 * i + 1]);
+}
+
+/// One row into `words` words; 0 where it has no more values.
+void fill_row(const Choice& choice, const float* from, int64_t count, int64_t words, float* to) {
+  if (!choice.pairs()) {
+    (choice.rounds() ? round_row : copy_row)(from, count, to);
+    return;
+  }
+  pair_row(from, count / 2, to);
+  std::fill(to + count / 2, to + words, 0.0f);
+  if (count % 2 != 0) to[count / 2] = pair_of(from[count - 1], 0.0f);
+}
+
+/// Copied rows times one panel, `inner` words deep. Registers: the rows are dealt out evenly to micro-kernels, since a
+/// last one with one or two rows would be as slow as a full one. Tiles come in halves and wholes.
 void multiply_panel(const Kernel& kernel, const float* left, const float* panel, int64_t inner, const MatrixView& out,
                     bool add) {
   const int64_t pieces = (out.rows + kernel.rows - 1) / kernel.rows;
+  const bool even = kernel.rows < 16;
   for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t first = piece * out.rows / pieces, rows = (piece + 1) * out.rows / pieces - first;
+    const int64_t first = even ? piece * out.rows / pieces : piece * kernel.rows;
+    const int64_t rows = (even ? (piece + 1) * out.rows / pieces : std::min(out.rows, first + kernel.rows)) - first;
     float* to = out.data + first * out.stride;
     if (out.columns == kernel.columns) {
       kernel.micro[rows](left + first * kLeftStride, panel, inner, to, out.stride, add);
@@ -89,77 +144,123 @@ void multiply_panel(const Kernel& kernel, const float* left, const float* panel,
 
 }  // namespace
 
+std::string_view dtype_name(Dtype dtype) { return dtype == Dtype::bfloat16 ? "bfloat16" : "float32"; }
+
 void Panels::reset(int64_t inner, int64_t columns) {
+  const Choice& choice = *current();
   inner_ = inner;
+  inner_words_ = words_for(inner);
   columns_ = columns;
-  width_ = kernel() ? kernel()->columns : columns;
-  const int64_t panels = (columns + width_ - 1) / width_;
-  values_.resize(panels * inner * width_);
-  if (const int64_t used = columns % width_; used != 0)
-    for (int64_t i = 0; i < inner; ++i) std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
+  width_ = choice.kernel ? choice.kernel->columns : columns;
+  const int64_t panels = (columns + width_ - 1) / width_, used = columns - (panels - 1) * width_;
+  words_.resize(panels * inner_words_ * width_);
+  const int64_t whole_words = choice.pairs() ? inner / 2 : inner;
+  for (int64_t p = 0; p < panels; ++p)
+    std::fill(panel(p) + whole_words * width_, panel(p) + inner_words_ * width_, 0.0f);
+  if (used < width_)
+    for (int64_t i = 0; i < whole_words; ++i) std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
 }
 
 void Panels::set_columns(int64_t first, ConstMatrixView rows) {
-  // Sixteen values of a row at a time: the lines they are spread over are still there when the next row comes.
+  // Sixteen words of a row at a time: the lines they are spread over are still there when the next row comes.
   constexpr int64_t kStep = 16;
-  for (int64_t begin = 0; begin < inner_; begin += kStep) {
-    const int64_t end = std::min(begin + kStep, inner_);
+  const Choice& choice = *current();
+  const int64_t values = choice.pairs() ? 2 * kStep : kStep;
+  float words[kStep];
+  for (int64_t begin = 0; begin < inner_; begin += values) {
+    const int64_t count = std::min(values, inner_ - begin), filled = choice.pairs() ? (count + 1) / 2 : count;
     for (int64_t row = 0; row < rows.rows; ++row) {
       const int64_t column = first + row;
-      float* to = panel(column / width_) + column % width_;
-      const float* from = rows.data + row * rows.stride;
-      for (int64_t i = begin; i < end; ++i) to[i * width_] = from[i];
+      float* to = panel(column / width_) + (choice.pairs() ? begin / 2 : begin) * width_ + column % width_;
+      fill_row(choice, rows.data + row * rows.stride + begin, count, filled, words);
+      for (int64_t i = 0; i < filled; ++i) to[i * width_] = words[i];
     }
   }
 }
 
-void Panels::set_rows(int64_t first, ConstMatrixView rows) {
+void Panels::set_rows(ConstMatrixView rows) {
+  const Choice& choice = *current();
   for (int64_t column = 0; column < columns_; column += width_) {
-    const size_t bytes = static_cast<size_t>(std::min(width_, columns_ - column)) * sizeof(float);
-    for (int64_t row = 0; row < rows.rows; ++row)
-      std::memcpy(panel(column / width_) + (first + row) * width_, rows.data + row * rows.stride + column, bytes);
+    const int64_t count = std::min(width_, columns_ - column);
+    float* to = panel(column / width_);
+    const float* from = rows.data + column;
+    if (!choice.pairs()) {
+      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, from + i * rows.stride, count, count, to + i * width_);
+      continue;
+    }
+    for (int64_t i = 0; i < inner_; i += 2) {
+      const float *low = from + i * rows.stride, *high = low + rows.stride;
+      for (int64_t c = 0; c < count; ++c) to[i / 2 * width_ + c] = pair_of(low[c], i + 1 < inner_ ? high[c] : 0.0f);
+    }
   }
 }
 
 void product(ConstMatrixView a, const Panels& b, MatrixView out) {
-  const Kernel* const own = kernel();
-  if (!own) {
-    multiply(a, {b.values_.data(), a.columns, out.columns, b.width_}, out);
+  const Choice& choice = *current();
+  const int64_t values_a_word = choice.pairs() ? 2 : 1;
+  if (!choice.kernel) {
+    thread_local Buffer left;
+    if (choice.rounds()) {
+      left.resize(a.rows * a.columns);
+      for (int64_t r = 0; r < a.rows; ++r) round_row(a.data + r * a.stride, a.columns, left.data() + r * a.columns);
+      a = {left.data(), a.rows, a.columns, a.columns};
+    }
+    multiply(a, {b.words_.data(), a.columns, out.columns, b.width_}, out);
     return;
   }
+  const Kernel& kernel = *choice.kernel;
+  const int64_t words = words_for(a.columns);
   thread_local Buffer left(kLeftRows * kLeftStride);
   for (int64_t row = 0; row < a.rows; row += kLeftRows) {
     const int64_t rows = std::min(kLeftRows, a.rows - row);
-    for (int64_t begin = 0; begin < a.columns; begin += kMostInner) {
-      const int64_t inner = std::min(kMostInner, a.columns - begin);
-      copy_rows({a.data + row * a.stride + begin, rows, inner, a.stride}, left.data());
-      for (int64_t column = 0; column < out.columns; column += own->columns) {
-        const MatrixView part{out.data + row * out.stride + column, rows, std::min(own->columns, out.columns - column),
-                              out.stride};
-        const float* panel = b.panel(column / own->columns) + begin * own->columns;
-        for (int64_t step = 0; step < inner; step += kPanelRows)
-          multiply_panel(*own, left.data() + step, panel + step * own->columns, std::min(kPanelRows, inner - step),
-                         part, begin + step > 0);
+    for (int64_t begin = 0; begin < words; begin += kMostInner) {
+      const int64_t inner = std::min(kMostInner, words - begin), first = begin * values_a_word;
+      for (int64_t r = 0; r < rows; ++r)
+        fill_row(choice, a.data + (row + r) * a.stride + first, std::min(inner * values_a_word, a.columns - first),
+                 inner, left.data() + r * kLeftStride);
+      for (int64_t column = 0; column < out.columns; column += kernel.columns) {
+        const MatrixView part{out.data + row * out.stride + column, rows,
+                              std::min(kernel.columns, out.columns - column), out.stride};
+        const float* panel = b.panel(column / kernel.columns) + begin * kernel.columns;
+        for (int64_t step = 0; step < inner; step += kernel.panel_words)
+          multiply_panel(kernel, left.data() + step, panel + step * kernel.columns,
+                         std::min(kernel.panel_words, inner - step), part, begin + step > 0);
       }
     }
   }
 }
 
-std::string product_kernel() { return std::string(kernel() ? kernel()->name : "BLAS"); }
+void choose_products(Dtype dtype, const std::string& kernel) {
+  const std::string name = kernel.empty() ? wished_kernel() : kernel;
+  const Choice* choice = find_choice(dtype, name);
+  if (!choice)
+    fail("SPIKESCOPE_KERNEL={}: for {} this machine has {}", name, dtype_name(dtype),
+         fmt::join(product_kernels(dtype), ", "));
+  current() = choice;
+}
 
-void choose_product_kernel(const std::string& name) { current() = &choice_named(name); }
-
-std::vector<std::string> product_kernels() {
+std::vector<std::string> product_kernels(Dtype dtype) {
   std::vector<std::string> names;
   for (const Choice& choice : kChoices)
-    if (choice.available()) names.emplace_back(choice.name);
+    if (choice.dtype == dtype && choice.available()) names.emplace_back(choice.name);
   return names;
 }
+
+std::string product_kernel() {
+  const Choice& choice = *current();
+  return fmt::format("{}{}", choice.kernel ? choice.kernel->name : "BLAS",
+                     choice.rounds() ? ", rounded to bfloat16" : "");
+}
+
+Dtype product_dtype() { return current()->dtype; }
 
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
   constexpr int64_t kLeast = 28, kPiecesAThread = 4;
   const int64_t wished = kPiecesAThread * threads();
-  const int64_t size = std::clamp((rows + wished - 1) / wished, kLeast, kRowsAPiece);
+  // Whole micro-kernels, and as many rows as a piece may have.
+  const int64_t step = current()->kernel ? current()->kernel->rows : 1;
+  const int64_t most = kRowsAPiece / step * step;
+  const int64_t size = std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
   const int64_t pieces = (rows + size - 1) / size;
   if (pieces <= 1) {  // a BLAS then has the threads for itself
     if (rows > 0) work(0, rows);
@@ -167,8 +268,8 @@ void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_
   }
   const SerialProducts serial;
   parallel_for(pieces, [&](int64_t piece) {
-    const int64_t first = piece * rows / pieces;
-    work(first, (piece + 1) * rows / pieces - first);
+    const int64_t first = piece * size;
+    work(first, std::min(size, rows - first));
   });
 }
 
@@ -180,7 +281,7 @@ double product_error() {
   for (auto* values : {&a, &b})
     for (float& value : *values) {
       state = state * 1664525u + 1013904223u;
-      value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
+      value = rounded(static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f);  // exact in either precision
     }
   Panels panels;
   panels.reset(k, n);
@@ -206,7 +307,7 @@ double product_error() {
 void check_products() {
   const double error = product_error();
   if (error <= 1.0) return;
-  const bool blas_computes = kernel() == nullptr;
+  const bool blas_computes = current()->kernel == nullptr;
   fail("{} computes wrong matrix products on this processor (error {:.3g} times what rounding explains); {}",
        blas_computes ? blas().name : product_kernel(), error,
        blas_computes ? "set OPENBLAS_CORETYPE (e.g. Haswell) or install another BLAS"

@@ -6,12 +6,18 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/buffer.h"
 #include "model/gemm.h"
 
 namespace spikescope {
+
+/// Precision of products. bfloat16: both sides are rounded to bfloat16 (8 bits of mantissa), sums are float32.
+enum class Dtype : uint8_t { float32, bfloat16 };
+/// "float32", "bfloat16".
+std::string_view dtype_name(Dtype dtype);
 
 /// The right side of products, [inner, columns], in panels of some columns each.
 class Panels {
@@ -21,8 +27,8 @@ class Panels {
   /// Columns [first, first + rows.rows) from the rows of a matrix [.., inner], e.g. a linear layer's weight [out, in].
   /// Several threads may set different columns.
   void set_columns(int64_t first, ConstMatrixView rows);
-  /// Rows [first, first + rows.rows) of the right side itself.
-  void set_rows(int64_t first, ConstMatrixView rows);
+  /// All rows of the right side, [inner, columns].
+  void set_rows(ConstMatrixView rows);
 
   int64_t inner() const { return inner_; }
   int64_t columns() const { return columns_; }
@@ -34,27 +40,30 @@ class Panels {
 
  private:
   friend void product(ConstMatrixView a, const Panels& b, MatrixView out);
-  float* panel(int64_t index) { return values_.data() + index * inner_ * width_; }
-  const float* panel(int64_t index) const { return values_.data() + index * inner_ * width_; }
+  float* panel(int64_t index) { return words_.data() + index * inner_words_ * width_; }
+  const float* panel(int64_t index) const { return words_.data() + index * inner_words_ * width_; }
 
-  Buffer values_;  // [panels, inner, width]; columns beyond the last are 0
-  int64_t inner_ = 0, columns_ = 0, width_ = 0;
+  Buffer words_;  // [panels, inner words, width] (model/kernels.h); 0 beyond the last column and the last inner value
+  int64_t inner_ = 0, inner_words_ = 0, columns_ = 0, width_ = 0;
 };
 
 /// out = a b: [m, k] x [k, n] -> [m, n], with the first k = a.columns rows and n = out.columns columns of `b`. Runs on
 /// the calling thread. A value of `out` depends on its row of `a` alone, to the bit, not on what other rows there are.
 void product(ConstMatrixView a, const Panels& b, MatrixView out);
 
-/// What computes products: "AVX-512", "AVX2", or "BLAS" (LibTorch's), the best that the processor has. The
-/// environment's SPIKESCOPE_KERNEL (avx512, avx2, blas) overrules it; Error when it asks for what the processor lacks.
+/// Precision of all products from now on, computed with the best that the processor has: for float32 AVX-512, AVX2 or
+/// LibTorch's BLAS; for bfloat16 AMX, AVX512-BF16, or float32 products of rounded values. `kernel` or, where it is
+/// empty, the environment's SPIKESCOPE_KERNEL asks for one of product_kernels() instead; Error when this machine has no
+/// such. Panels set before are of no use after it.
+void choose_products(Dtype dtype, const std::string& kernel = "");
+/// What the kernels for this precision are called here, the best first.
+std::vector<std::string> product_kernels(Dtype dtype);
+/// What computes products: "AVX-512", "AMX-BF16", "BLAS" (LibTorch's), ...
 std::string product_kernel();
-/// The same for tests and benchmarks, by the names of SPIKESCOPE_KERNEL. Panels set before are of no use after it.
-void choose_product_kernel(const std::string& name);
-/// Names that choose_product_kernel takes on this machine.
-std::vector<std::string> product_kernels();
+Dtype product_dtype();
 
 /// Most rows of a piece of for_row_pieces.
-constexpr int64_t kRowsAPiece = 56;
+constexpr int64_t kRowsAPiece = 64;
 /// Calls work(first, count) for pieces that together are rows [0, rows), on all threads: few enough rows for all
 /// threads to get some, enough for efficient products.
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work);

@@ -262,10 +262,33 @@ TEST_F(Program, ProfileSaysWhereTheTimeWent) {
   EXPECT_GT(read_json_file(out() + "/profile.json")["traceEvents"].size(), 20u);
 }
 
+TEST_F(Program, Bfloat16IsRecordedAndCloseToFloat32) {
+  const auto dump = [&](const std::string& dtype) {
+    const auto result = run_program({"capture", "--json", "--dtype", dtype, "--model", model(), "--out", out(dtype),
+                                     "--prompt", "abcdefgh ijkl", "--sinks"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(parse_json(result.out, "capture")["dtype"], dtype == "bf16" ? "bfloat16" : "float32");
+    const DumpReader reader(out(dtype));
+    EXPECT_EQ(reader.info().dtype, dtype == "bf16" ? "bfloat16" : "float32");
+    return reader.read({Point::resid_post, 2}, 0, 13);
+  };
+  const std::vector<float> exact = dump("float32"), rounded = dump("bf16");
+  ASSERT_EQ(exact.size(), rounded.size());
+  EXPECT_NE(exact, rounded);
+  double difference = 0.0, size = 0.0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    difference += std::pow(static_cast<double>(rounded[i]) - exact[i], 2.0);
+    size += std::pow(static_cast<double>(exact[i]), 2.0);
+  }
+  EXPECT_LT(std::sqrt(difference / size), 0.01);
+  expect_failure(run_program({"capture", "--dtype", "fp8", "--model", model(), "--out", out(), "--prompt", "a"}), 2,
+                 "--dtype");
+}
+
 TEST_F(Program, AnUnknownKernelIsRefused) {
   expect_failure(
       run_program({"capture", "--model", model(), "--out", out(), "--prompt", "abc"}, "", "SPIKESCOPE_KERNEL=gpu"), 1,
-      "SPIKESCOPE_KERNEL=gpu: this machine has");
+      "SPIKESCOPE_KERNEL=gpu: for float32 this machine has");
 }
 
 TEST_F(Program, SameInputSameBytesOnAnyNumberOfThreads) {

@@ -5,6 +5,7 @@
 
 #include "../golden.h"
 #include "families/checkpoint.h"
+#include "model/product.h"
 
 namespace spikescope {
 namespace {
@@ -94,6 +95,37 @@ TEST_P(SmolLM2, AgreesWithTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runs, SmolLM2, ::testing::Values("prompt", "wiki64"));
+
+/// bfloat16 keeps 8 bits of a factor: losses agree to some hundredths, the plateaus to some per cent.
+TEST(SmolLM2Bfloat16, KeepsSpikesAndLosses) {
+  SKIP_WITHOUT_SMOLLM2();
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+  const TokenBatch batch{{34386, 314, 3091, 30, 16062, 314, 4011, 30, 198}, {0, 9}};
+  PassObserver none;
+  const auto run = [&](Dtype dtype, Recorder& recorder) {
+    choose_products(dtype);
+    Hooks hooks;
+    hooks.observe("blocks.*.resid_post", recorder.observer());
+    const RunResult result = run_model(checkpoint->weights(), batch, hooks, none, {.losses = true});
+    choose_products(Dtype::float32);
+    return result.losses;
+  };
+  Recorder exact(batch), rounded(batch);
+  const std::vector<float> losses = run(Dtype::float32, exact), rounded_losses = run(Dtype::bfloat16, rounded);
+  double sum = 0.0, rounded_sum = 0.0;
+  for (size_t i = 0; i + 1 < losses.size(); ++i) {
+    sum += losses[i];
+    rounded_sum += rounded_losses[i];
+  }
+  EXPECT_NE(sum, rounded_sum);
+  EXPECT_NEAR(rounded_sum / 8.0, sum / 8.0, 0.05);
+  for (int layer = 2; layer < 29; ++layer) {
+    const std::string point = "blocks." + std::to_string(layer) + ".resid_post";
+    const float spike = exact.at(point).values[507];
+    if (std::abs(spike) < 500.0f) continue;  // between the plateaus it is the small rest of a large difference
+    EXPECT_NEAR(rounded.at(point).values[507], spike, 0.03 * std::abs(spike)) << point;
+  }
+}
 
 TEST(SmolLM2Spikes, StandWhereTheyWereMeasured) {
   SKIP_WITHOUT_SMOLLM2();

@@ -20,11 +20,28 @@ std::vector<float> random_values(int64_t count, unsigned seed) {
   return values;
 }
 
+using Choice = std::pair<Dtype, std::string>;
+
 /// Every kernel that this machine has.
-class Product : public ::testing::TestWithParam<std::string> {
+std::vector<Choice> choices() {
+  std::vector<Choice> all;
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16})
+    for (const std::string& name : product_kernels(dtype)) all.emplace_back(dtype, name);
+  return all;
+}
+
+class Product : public ::testing::TestWithParam<Choice> {
  protected:
-  void SetUp() override { choose_product_kernel(GetParam()); }
-  void TearDown() override { choose_product_kernel(product_kernels().front()); }
+  void SetUp() override { choose_products(GetParam().first, GetParam().second); }
+  void TearDown() override { choose_products(Dtype::float32); }
+
+  /// What becomes of a factor: itself, or the nearest bfloat16 value, ties to even.
+  static double factor(float value) {
+    if (GetParam().first == Dtype::float32) return value;
+    int exponent = 0;
+    const double mantissa = std::frexp(static_cast<double>(value), &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
+  }
 };
 
 struct Shape {
@@ -52,8 +69,7 @@ TEST_P(Product, AgreesWithFloat64AtEveryRest) {
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j < k; ++j) transposed[static_cast<size_t>(j * n + i)] = b[static_cast<size_t>(i * k + j)];
     by_rows.reset(k, n);
-    by_rows.set_rows(0, {transposed.data(), k / 2, n, n});
-    by_rows.set_rows(k / 2, {transposed.data() + k / 2 * n, k - k / 2, n, n});
+    by_rows.set_rows({transposed.data(), k, n, n});
     std::vector<float> out(static_cast<size_t>(m * out_stride), -7.0f), same = out;
     product({a.data(), m, k, a_stride}, by_columns, {out.data(), m, n, out_stride});
     product({a.data(), m, k, a_stride}, by_rows, {same.data(), m, n, out_stride});
@@ -63,7 +79,7 @@ TEST_P(Product, AgreesWithFloat64AtEveryRest) {
         double sum = 0.0, magnitude = 0.0;
         for (int64_t i = 0; i < k; ++i) {
           const double term =
-              static_cast<double>(a[static_cast<size_t>(row * a_stride + i)]) * b[static_cast<size_t>(column * k + i)];
+              factor(a[static_cast<size_t>(row * a_stride + i)]) * factor(b[static_cast<size_t>(column * k + i)]);
           sum += term;
           magnitude += std::abs(term);
         }
@@ -88,7 +104,7 @@ TEST_P(Product, TakesTheFirstRowsAndColumnsOfTheRightSide) {
     for (int64_t column = 0; column < fewer_columns; ++column) {
       double sum = 0.0;
       for (int64_t i = 0; i < fewer_inner; ++i)
-        sum += static_cast<double>(a[static_cast<size_t>(row * k + i)]) * b[static_cast<size_t>(column * k + i)];
+        sum += factor(a[static_cast<size_t>(row * k + i)]) * factor(b[static_cast<size_t>(column * k + i)]);
       EXPECT_NEAR(out[static_cast<size_t>(row * fewer_columns + column)], sum, 1e-4);
     }
 }
@@ -113,33 +129,30 @@ TEST_P(Product, IsRightOnThisMachine) {
   EXPECT_NO_THROW(check_products());
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(product_kernels()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(choices()), [](const auto& info) {
+  return std::string(dtype_name(info.param.first)) + "_" + info.param.second;
+});
 
-/// What lets results not depend on threads or on what else is in a batch.
-TEST(ProductOfRows, DoesNotDependOnOtherRows) {
-  if (product_kernels().front() == "blas") GTEST_SKIP() << "a BLAS promises no such thing";
+/// What lets results not depend on threads or on what else is in a batch. A BLAS promises no such thing.
+TEST(ProductOfARow, DoesNotDependOnOtherRows) {
   const int64_t m = 50, n = 100, k = 300;
   const std::vector<float> a = random_values(m * k, 7), b = random_values(n * k, 8);
-  Panels panels;
-  panels.reset(k, n);
-  panels.set_columns(0, {b.data(), n, k, k});
-  std::vector<float> together(static_cast<size_t>(m * n)), alone(together);
-  product({a.data(), m, k, k}, panels, {together.data(), m, n, n});
-  for (int64_t row = 0; row < m; ++row)
-    product({a.data() + row * k, 1, k, k}, panels, {alone.data() + row * n, 1, n, n});
-  EXPECT_EQ(together, alone);
+  for (const auto& [dtype, kernel] : choices()) {
+    if (kernel == "blas") continue;
+    choose_products(dtype, kernel);
+    Panels panels;
+    panels.reset(k, n);
+    panels.set_columns(0, {b.data(), n, k, k});
+    std::vector<float> together(static_cast<size_t>(m * n)), alone(together);
+    product({a.data(), m, k, k}, panels, {together.data(), m, n, n});
+    for (int64_t row = 0; row < m; ++row)
+      product({a.data() + row * k, 1, k, k}, panels, {alone.data() + row * n, 1, n, n});
+    EXPECT_EQ(together, alone) << kernel;
+  }
+  choose_products(Dtype::float32);
 }
 
-TEST(ProductKernel, IsTheBestThereIsUnlessToldOtherwise) {
-  EXPECT_EQ(product_kernels().back(), "blas");
-  choose_product_kernel("blas");
-  EXPECT_EQ(product_kernel(), "BLAS");
-  choose_product_kernel(product_kernels().front());
-  EXPECT_THAT(testing::error_of([] { choose_product_kernel("gpu"); }), ::testing::HasSubstr("blas"));
-}
-
-TEST(RowPieces, CoverAllRowsOnce) {
+TEST_P(Product, PiecesCoverAllRowsOnce) {
   for (const int64_t rows : {0, 1, 27, 56, 57, 1000, 4097}) {
     std::vector<std::atomic<int>> seen(static_cast<size_t>(rows));
     for_row_pieces(rows, [&](int64_t first, int64_t count) {
@@ -148,6 +161,17 @@ TEST(RowPieces, CoverAllRowsOnce) {
     });
     EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](const auto& count) { return count == 1; })) << rows;
   }
+}
+
+TEST(ProductKernel, IsTheBestThereIsUnlessToldOtherwise) {
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16}) {
+    EXPECT_EQ(product_kernels(dtype).back(), "blas");
+    choose_products(dtype, "blas");
+    EXPECT_EQ(product_kernel(), dtype == Dtype::float32 ? "BLAS" : "BLAS, rounded to bfloat16");
+    EXPECT_EQ(product_dtype(), dtype);
+  }
+  choose_products(Dtype::float32);
+  EXPECT_THAT(testing::error_of([] { choose_products(Dtype::float32, "gpu"); }), ::testing::HasSubstr("blas"));
 }
 
 }  // namespace
