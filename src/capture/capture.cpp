@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 #include "capture/spike_tracker.h"
+#include "model/product.h"
 #include "model/runner.h"
 
 namespace fs = std::filesystem;
@@ -83,7 +84,7 @@ class CaptureObserver : public PassObserver {
 
   void sinks(int layer, SinkStatistics statistics) override { writer_.write_sinks(layer, std::move(statistics)); }
 
-  void block_done(int layer) override {
+  void block_done(int layer, const TensorView& residual) override {
     if (request_.writers) {
       writers_.d_model = architecture_.d_model;
       writers_.width = mlp_post_.row_size();
@@ -91,13 +92,32 @@ class CaptureObserver : public PassObserver {
       writers_ = {};
     }
     writer_.finish_block(layer);
+    const Clock::time_point now = Clock::now();
+    stopping_ = request_.stop && request_.stop() && layer + 1 < architecture_.n_layers;
+    if (layer + 1 >= architecture_.n_layers ||
+        (!stopping_ && now - saved_ < std::chrono::duration<double>(request_.state_seconds)))
+      return;
+    saved_ = now;
+    next_layer_ = layer + 1;
+    writer_.save_state({next_layer_, tracker_.tokens(),
+                        std::vector<float>(residual.data, residual.data + residual.rows() * residual.row_size())});
   }
+
+  bool wants_stop() const override { return stopping_; }
+
+  void restore(const DumpState& state) {
+    tracker_.restore(state.tracked);
+    for (int64_t layer = 0; layer < state.next_layer; ++layer) writer_.adopt(layer, request_.sinks, request_.writers);
+  }
+  /// Of the last state saved.
+  int64_t next_layer() const { return next_layer_; }
 
   void progress(double fraction) override {
     if (progress_) progress_(fraction);
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
   /// At the end of a group's block: rows of the tokens tracked, those that became spikes in this block included.
   void keep_writers(const Activation& resid_post) {
     tracker_.look(resid_post.values, resid_post.first_row);
@@ -121,6 +141,9 @@ class CaptureObserver : public PassObserver {
   SpikeTracker tracker_;
   GroupRows attention_, mlp_, mlp_post_;
   WriterRows writers_;
+  Clock::time_point saved_ = Clock::now();
+  int64_t next_layer_ = 0;
+  bool stopping_ = false;
 };
 
 void check_space(const fs::path& out, int64_t needed) {
@@ -134,6 +157,18 @@ void check_space(const fs::path& out, int64_t needed) {
         "{}: the dump will take {}, but the disk has {} left; capture fewer points (--points), fewer tokens, or use "
         "--storage float16 or --gzip 4",
         out.string(), format_bytes(needed), format_bytes(static_cast<int64_t>(space.available)));
+}
+
+/// What makes a capture another one, besides what the dump records anyway.
+Json settings_to_resume(const Checkpoint& checkpoint, const CaptureRequest& request,
+                        const std::vector<HookPoint>& points) {
+  Json settings = {{"sinks", request.sinks},     {"writers", request.writers}, {"losses", request.losses},
+                   {"kernel", product_kernel()}, {"points", Json::array()},    {"files", Json::array()}};
+  for (const HookPoint& point : points) settings["points"].push_back(point.name());
+  for (const fs::path& file : checkpoint.files())
+    settings["files"].push_back(
+        {file.string(), fs::file_size(file), fs::last_write_time(file).time_since_epoch().count()});
+  return settings;
 }
 
 double mean_of_finite(const std::vector<float>& values) {
@@ -196,14 +231,27 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
   // The hash reads the whole file: beside the pass, which reads it anyway.
   std::future<std::string> sha256 = std::async(std::launch::async, [&] { return checkpoint.sha256(); });
 
-  DumpWriter writer(out, std::move(info), tokens, request.storage);
+  DumpOptions storage = request.storage;
+  storage.settings = settings_to_resume(checkpoint, request, points);
+  DumpWriter writer(out, std::move(info), tokens, storage);
   for (const auto& [point, shape] : declared) writer.declare(point, shape);
   CaptureObserver observer(architecture, tokens, request, writer, progress);
   Hooks hooks;
   observer.attach(hooks, points);
   RunOptions options;
   options.losses = request.losses;
+  if (const std::optional<DumpState>& state = writer.resumed()) {
+    observer.restore(*state);
+    options.first_layer = static_cast<int>(state->next_layer);
+    options.residual = state->residual;
+    summary.resumed_layer = state->next_layer;
+  }
   const RunResult result = run_model(checkpoint.weights(), batch, hooks, observer, options);
+  if (result.stopped) {
+    writer.stop();
+    summary.stopped_layer = observer.next_layer();
+    return summary;
+  }
   if (request.losses) writer.write_losses(result.losses);
   writer.finish(sha256.get());
 

@@ -16,6 +16,10 @@ struct CaptureRequest {
   bool sinks = false;               ///< SinkStatistics of each block
   bool writers = false;             ///< WriterRows of each block
   bool losses = false;              ///< next-token losses
+  /// Asked after each layer: whether to stop there, in a way that DumpOptions::resume can go on from.
+  std::function<bool()> stop = {};
+  /// At most so often is a state kept that a killed run can be resumed from.
+  double state_seconds = 1.0;
   DumpOptions storage;
 };
 
@@ -26,6 +30,8 @@ struct CaptureSummary {
   double seconds = 0.0;         ///< from the first layer to the finished dump
   double weight_seconds = 0.0;  ///< of these, spent converting weights
   double mean_loss = 0.0;       ///< nats a token; NaN without losses
+  int64_t resumed_layer = 0;    ///< > 0: the layer that a resumed run began with
+  int64_t stopped_layer = 0;    ///< > 0: the run was stopped before this layer; there is no dump yet
 };
 
 /// Hook points of the architecture that the names and globs select, in the order of the pass. Throws UsageError for an

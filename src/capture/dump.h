@@ -92,6 +92,17 @@ struct DumpOptions {
   int gzip = 0;                     ///< 0: none; 1 to 9: gzip level, with the shuffle filter
   /// Bytes of copies that may wait for the disk; write() waits while there are more.
   int64_t queue_bytes = int64_t{256} << 20;
+  /// Go on from what a stopped or killed run has left in OUT/dump.partial, where there is something to go on from.
+  bool resume = false;
+  /// What else has to be the same for that: name and value, e.g. the points asked for.
+  Json settings = Json::object();
+};
+
+/// Where a capture stands between two layers.
+struct DumpState {
+  int64_t next_layer = 0;
+  std::vector<TokenPosition> tracked;
+  std::vector<float> residual;  ///< [N * d], what next_layer reads
 };
 
 /// Writes a dump. Calls (from one thread) copy what they are given and return; a thread of the writer's does the HDF5
@@ -102,7 +113,14 @@ class DumpWriter {
   /// Throws Error, before anything is computed, when OUT cannot be written to, another run is writing to it, or
   /// OUT/dump is something else than a dump; UsageError for tokens or options that do not fit together.
   DumpWriter(const std::filesystem::path& out, DumpInfo info, DumpTokens tokens, DumpOptions options);
-  ~DumpWriter();  ///< without finish(): removes what was written
+  ~DumpWriter();  ///< without finish() or stop(): removes what was written
+
+  /// With DumpOptions::resume: the state to go on from; layers before next_layer are in the dump, and what is declared
+  /// of them counts as written. Nothing when there is nothing to go on from.
+  const std::optional<DumpState>& resumed() const;
+
+  /// Says that a block before the state resumed from has sink statistics, or writer rows.
+  void adopt(int64_t block, bool sinks, bool writers);
 
   /// Declares that rows of `point` will come, with the shape of one row ([heads] for scores and pattern); before the
   /// first write to it.
@@ -117,6 +135,10 @@ class DumpWriter {
   /// Everything of `block` has been handed over: its file is closed and renamed. Throws Error when declared rows are
   /// missing.
   void finish_block(int64_t block);
+  /// Keeps the state behind a finished block, so that a run that is killed later can be resumed from there.
+  void save_state(DumpState state);
+  /// Waits for the disk and leaves OUT/dump.partial for a run with DumpOptions::resume.
+  void stop();
   /// Finishes the blocks left, waits for the thread, writes index.h5 and puts the new dump in the place of the old one.
   void finish(const std::string& model_sha256);
 

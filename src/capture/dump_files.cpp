@@ -33,12 +33,19 @@ void rename_finished(const std::filesystem::path& path) {
   if (error) fail_with_errno(path, "rename", error.value());
 }
 
-// The group or dataset in the index that stands for the point: the whole block, or the point itself outside blocks.
-std::string linked_object(const HookPoint& point) {
+}  // namespace
+
+// The whole block, or the point itself outside blocks.
+std::string DumpFiles::object_of(const HookPoint& point) {
   return point.kind().per_block ? dump_layout::block_group(point.layer) : point.dataset();
 }
 
-}  // namespace
+void DumpFiles::adopt(int64_t layer, const std::string& object) {
+  const auto path = folder_ / dump_layout::layer_file(layer);
+  if (!std::filesystem::is_regular_file(path))
+    fail("{}: is missing, although a later layer was reached; run without --resume to begin anew", path.string());
+  finished_[layer].insert(object);
+}
 
 DumpFiles::LayerFile& DumpFiles::layer(int64_t layer) {
   const auto found = open_.find(layer);
@@ -51,7 +58,7 @@ DumpFiles::LayerFile& DumpFiles::layer(int64_t layer) {
 void DumpFiles::declare(const HookPoint& point, int64_t prompt, std::span<const int64_t> shape) {
   LayerFile& target = layer(point.layer);
   target.file.declare(dump_layout::dataset(point, prompt), shape, storage_);
-  target.objects.insert(linked_object(point));
+  target.objects.insert(object_of(point));
 }
 
 void DumpFiles::write(const HookPoint& point, int64_t prompt, int64_t first, int64_t count,

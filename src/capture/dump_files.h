@@ -25,6 +25,10 @@ class DumpFiles {
   void write(const HookPoint& point, int64_t prompt, int64_t first, int64_t count, std::span<const float> values);
   void write_sinks(int64_t block, const SinkStatistics& statistics, const DumpTokens& tokens);
   void write_writers(int64_t block, const WriterRows& rows);
+  /// A group or dataset of a layer that an earlier run has finished. Throws Error when its file is not there.
+  void adopt(int64_t layer, const std::string& object);
+  /// The object in the index that stands for a point.
+  static std::string object_of(const HookPoint& point);
   /// Closes the layer's file and gives it its name.
   void finish_layer(int64_t layer);
   /// Finishes the layers still open and writes index.h5 with links to all.

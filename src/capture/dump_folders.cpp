@@ -61,7 +61,7 @@ void put_back(const fs::path& out) {
 
 }  // namespace
 
-DumpStaging::DumpStaging(fs::path out) : out_(std::move(out)), path_(dump_layout::staging(out_)) {
+DumpStaging::DumpStaging(fs::path out, bool resume) : out_(std::move(out)), path_(dump_layout::staging(out_)) {
   std::error_code error, ignored;
   fs::create_directories(out_, error);
   if (error) fail_with_errno(out_, "create the folder", error.value());
@@ -78,7 +78,8 @@ DumpStaging::DumpStaging(fs::path out) : out_(std::move(out)), path_(dump_layout
       fail("{}: is no dump (it has no index.h5) and would be replaced; move it away, or name another folder",
            dump.string());
     }
-    fs::remove_all(path_, error);
+    resumes_ = resume && fs::is_regular_file(path_ / dump_layout::kState, ignored);
+    if (!resumes_) fs::remove_all(path_, error);
     if (error) fail_with_errno(path_, "remove what an earlier run left in", error.value());
     fs::create_directories(path_ / dump_layout::kLayers, error);
     if (error) fail_with_errno(path_, "create the folder", error.value());
@@ -90,7 +91,7 @@ DumpStaging::DumpStaging(fs::path out) : out_(std::move(out)), path_(dump_layout
 
 DumpStaging::~DumpStaging() {
   std::error_code ignored;
-  if (!published_) fs::remove_all(path_, ignored);
+  if (!keep_) fs::remove_all(path_, ignored);
   ::close(lock_);
 }
 
@@ -108,7 +109,7 @@ void DumpStaging::publish() {
     if (replaces) fs::rename(old, dump, ignored);
     fail_with_errno(dump, "put the finished dump in place", error.value());
   }
-  published_ = true;
+  keep_ = true;
   fs::remove_all(old, ignored);  // the next run tries again
 }
 

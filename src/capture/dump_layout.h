@@ -22,6 +22,7 @@ inline std::filesystem::path staging(const std::filesystem::path& out) { return 
 inline std::filesystem::path old(const std::filesystem::path& out) { return out / "dump.old"; }
 inline constexpr std::string_view kIndex = "index.h5";
 inline constexpr std::string_view kRun = "run.json";
+inline constexpr std::string_view kState = "state";
 inline constexpr std::string_view kLayers = "layers";
 inline constexpr std::string_view kUnfinished = ".part";  ///< after the name of a file in the making
 

@@ -12,8 +12,10 @@
 #include "capture/dump_files.h"
 #include "capture/dump_folders.h"
 #include "capture/dump_layout.h"
+#include "capture/dump_state.h"
 #include "capture/write_queue.h"
 #include "io/output_file.h"
+#include "io/printable.h"
 
 namespace spikescope {
 namespace {
@@ -86,11 +88,40 @@ struct DumpWriter::Impl {
     info.storage = options.storage;
     for (const std::string_view key : {"n_layers", "d_model"})
       json_get<int64_t>(info.config, key, "dump: DumpInfo::config");
-    staging.emplace(out);
+    staging.emplace(out, options.resume);
+    if (staging->resumes()) {
+      staging->keep();  // whatever goes wrong before the next layer is done, it can be tried again
+      take_up(json_get<int64_t>(info.config, "n_layers", "dump"), json_get<int64_t>(info.config, "d_model", "dump"));
+    }
     write_file(staging->path() / dump_layout::kRun, dump_layout::to_text(run_json()) + "\n");
     files.emplace(staging->path(), options);
     queue.emplace(options.queue_bytes);
   }
+
+  /// Checks that the run before had the same settings, reads its state, and removes what it had begun after it.
+  void take_up(int64_t layers, int64_t d_model) {
+    const auto run = staging->path() / dump_layout::kRun;
+    const Json before = read_json_file(run), now = run_json();
+    for (const auto& [key, value] : now.items()) {
+      if (key == "process" || key == "command") continue;
+      const Json old = before.is_object() && before.contains(key) ? before[key] : Json();
+      if (old != value)
+        fail("{}: cannot be resumed: {} was {}, and is {} now; use the settings of then, or run without --resume",
+             staging->path().string(), key, printable(old.dump(-1, ' ', false, Json::error_handler_t::replace), 200),
+             printable(value.dump(-1, ' ', false, Json::error_handler_t::replace), 200));
+    }
+    state = read_state(staging->path() / dump_layout::kState, tokens.size(), d_model, layers);
+    check_positions("the state to resume from", state->tracked);
+    std::set<std::filesystem::path> keep;
+    for (int64_t layer = 0; layer < state->next_layer; ++layer)
+      keep.insert(staging->path() / dump_layout::layer_file(layer));
+    std::vector<std::filesystem::path> rest;
+    for (const auto& file : std::filesystem::directory_iterator(staging->path() / dump_layout::kLayers))
+      if (!keep.contains(file.path())) rest.push_back(file.path());
+    for (const auto& path : rest) std::filesystem::remove_all(path);
+  }
+
+  bool is_resumed(int64_t layer) const { return state && layer >= 0 && layer < state->next_layer; }
 
   /// What a later --resume needs to know while there is no index yet.
   Json run_json() const {
@@ -101,6 +132,7 @@ struct DumpWriter::Impl {
     run["tokens"] = tokens.size();
     run["prompts"] = tokens.n_prompts();
     run["tokens_fnv1a"] = fmt::format("{:016x}", fingerprint(tokens));
+    run.update(options.settings);
     return run;
   }
 
@@ -152,6 +184,8 @@ struct DumpWriter::Impl {
   std::vector<float> losses;
   bool finished = false;
 
+  std::optional<DumpState> state;  // resumed from
+
   // Destroyed in reverse order: the thread stops, the files close, the folder goes.
   std::optional<DumpStaging> staging;
   std::optional<DumpFiles> files;  // touched by the queue's thread only
@@ -177,6 +211,10 @@ void DumpWriter::declare(const HookPoint& point, std::vector<int64_t> row_shape)
   if (row_shape.empty() || (square && row_shape.size() != 1)) {
     fail_usage("dump: {} has rows of shape [{}], expected {}", point.name(), fmt::join(row_shape, ", "),
                square ? "[heads]" : "at least one dimension");
+  }
+  if (impl.is_resumed(point.layer)) {
+    impl.queue->push(0, [&files = *impl.files, point] { files.adopt(point.layer, DumpFiles::object_of(point)); });
+    return;
   }
   if (!impl.points.emplace(point.dataset(), std::move(declared)).second)
     fail_usage("dump: {} is declared twice", point.name());
@@ -274,6 +312,28 @@ void DumpWriter::finish_block(int64_t block) {
   impl_->queue->push(0, [&files = *impl_->files, block] { files.finish_layer(block); });
 }
 
+const std::optional<DumpState>& DumpWriter::resumed() const { return impl_->state; }
+
+void DumpWriter::adopt(int64_t block, bool sinks, bool writers) {
+  if (!impl_->is_resumed(block)) fail_usage("dump: block {} was not there to begin with", block);
+  impl_->queue->push(0, [&files = *impl_->files, block, sinks, writers] {
+    if (sinks) files.adopt(block, dump_layout::sinks_group(block));
+    if (writers) files.adopt(block, dump_layout::writers_group(block));
+  });
+}
+
+void DumpWriter::save_state(DumpState state) {
+  const int64_t bytes = bytes_of(state.residual);
+  const auto shared = std::make_shared<const DumpState>(std::move(state));
+  impl_->queue->push(bytes,
+                     [path = impl_->staging->path() / dump_layout::kState, shared] { write_state(path, *shared); });
+}
+
+void DumpWriter::stop() {
+  impl_->queue->drain();
+  impl_->staging->keep();
+}
+
 void DumpWriter::finish(const std::string& model_sha256) {
   Impl& impl = *impl_;
   if (impl.finished) fail_usage("dump: finish() is called twice");
@@ -282,6 +342,7 @@ void DumpWriter::finish(const std::string& model_sha256) {
   impl.queue->push(0, [&impl] { impl.files->finish(impl.info, impl.tokens, impl.losses); });
   impl.queue->drain();
   std::error_code ignored;
+  std::filesystem::remove(impl.staging->path() / dump_layout::kState, ignored);
   std::filesystem::remove(impl.staging->path() / dump_layout::kRun, ignored);  // the index says it all from now on
   impl.staging->publish();
   impl.finished = true;

@@ -12,6 +12,11 @@ SpikeTracker::SpikeTracker(std::span<const int64_t> offsets)
   for (size_t prompt = 0; prompt + 1 < offsets_.size(); ++prompt) tokens_.insert({static_cast<int64_t>(prompt), 0});
 }
 
+void SpikeTracker::restore(const std::vector<TokenPosition>& tokens) {
+  for (const TokenPosition& position : tokens)
+    kept_[static_cast<size_t>(position.first)] += tokens_.insert(position).second;
+}
+
 void SpikeTracker::look(const TensorView& residual, int64_t first_row) {
   const std::vector<double> norms = row_norms(residual.data, residual.rows(), residual.row_size(), residual.row_stride);
   // A state that is not finite ends the pass at the end of this block, where the runner names the place.

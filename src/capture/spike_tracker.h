@@ -22,6 +22,8 @@ class SpikeTracker {
   explicit SpikeTracker(std::span<const int64_t> offsets);
   /// Adds the spike tokens of rows [first_row, first_row + rows) of a residual state, which hold whole prompts.
   void look(const TensorView& residual, int64_t first_row);
+  /// Goes on from tokens() of an earlier tracker of the same prompts.
+  void restore(const std::vector<TokenPosition>& tokens);
   /// Ascending.
   std::vector<TokenPosition> tokens() const { return {tokens_.begin(), tokens_.end()}; }
 

@@ -1,8 +1,8 @@
 #include "capture/write_queue.h"
 
-#include "base/profile.h"
-
 #include <utility>
+
+#include "base/profile.h"
 
 namespace spikescope {
 

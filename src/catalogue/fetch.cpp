@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "base/fail.h"
-#include "catalogue/interrupt.h"
+#include "base/interrupt.h"
 #include "catalogue/pip.h"
 #include "catalogue/wheel.h"
 #include "io/posix_file.h"

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/fail.h"
+#include "base/interrupt.h"
 #include "base/profile.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -97,6 +98,8 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
                                                                        {"bfloat16", Dtype::bfloat16},
                                                                        {"bf16", Dtype::bfloat16}}))
       ->option_text("float32|bf16 [float32]");
+  command.add_flag("--resume", options.request.storage.resume,
+                   "Go on from what a stopped or killed run has left in OUT; the other options have to be the same");
   command.add_flag("--profile", options.profile,
                    "Say where the time went, and write OUT/profile.json, a trace that ui.perfetto.dev opens");
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
@@ -132,6 +135,8 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
                    checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
                    tokens.n_prompts(), tokens.n_prompts() == 1 ? "" : "s", info.bos));
 
+  const InterruptGuard interrupt;  // ends the program as the signal asks, once the state is safe
+  options.request.stop = [&] { return interrupt.interrupted(); };
   if (options.profile) start_profile();
   Progress progress("capture", session.quiet);
   const auto began = std::chrono::steady_clock::now();
@@ -142,6 +147,10 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
                                                                         std::max(seconds, 1e-3)))));
   });
   progress.done();
+  if (summary.resumed_layer > 0) note(session, fmt::format("resumed from layer {}", summary.resumed_layer));
+  if (summary.stopped_layer > 0)
+    note(session,
+         fmt::format("stopped before layer {}; go on with the same command and --resume", summary.stopped_layer));
   if (options.profile) {
     print_profile(stop_profile(), summary.seconds);
     write_file(options.out / "profile.json", profile_trace());

@@ -157,6 +157,13 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     weights.read_rows(Role::token_embedding, -1, batch.ids[static_cast<size_t>(i)], 1, residual.data() + i * d);
   hooks.call({{Point::embed, -1}, 0, {residual.data(), {n, d}, d}});
 
+  if (options.first_layer > 0) {
+    if (options.first_layer >= a.n_layers || options.residual.size() != residual.size())
+      fail("a pass cannot begin with block {} and {} values: the model has {} blocks, the prompts {} values",
+           options.first_layer, options.residual.size(), a.n_layers, residual.size());
+    residual = options.residual;
+  }
+
   const std::vector<PromptGroup> groups = groups_of(batch.offsets, options.group_rows);
   int64_t largest_group = 0;
   for (const PromptGroup& group : groups) largest_group = std::max(largest_group, group.rows);
@@ -165,7 +172,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
 
   const bool to_the_end = observer.wants_sinks() || options.losses;
   const int64_t layers = layers_needed(a, hooks, to_the_end);
-  for (int layer = 0; layer < layers; ++layer) {
+  for (int layer = options.first_layer; layer < layers; ++layer) {
     const auto loading = Clock::now();
     block_weights.load(weights, layer);
     result.weight_seconds += seconds_since(loading);
@@ -189,7 +196,12 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     }
     const Span span("observers", layer);
     if (sinks) observer.sinks(layer, sinks->take());
-    observer.block_done(layer);
+    observer.block_done(layer, {residual.data(), {n, d}, d});
+    if (layer + 1 < layers && observer.wants_stop()) {
+      result.stopped = true;
+      result.seconds = seconds_since(began);
+      return result;
+    }
   }
   // A hook may want what enters the block after the last one run.
   if (layers < a.n_layers) hooks.call({{Point::resid_pre, static_cast<int>(layers)}, 0, {residual.data(), {n, d}, d}});

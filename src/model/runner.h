@@ -28,17 +28,25 @@ class PassObserver {
   /// wants_sinks().
   virtual std::vector<TokenPosition> kept_tokens(int layer, const TensorView& resid_pre) { return {}; }
   virtual void sinks(int layer, SinkStatistics statistics) {}
-  virtual void block_done(int layer) {}
+  /// `residual` is [N, d], what the next block reads.
+  virtual void block_done(int layer, const TensorView& residual) {}
+  /// Asked after each block: whether to end the pass here.
+  virtual bool wants_stop() const { return false; }
   /// Fraction of the pass that is done, 0 to 1.
   virtual void progress(double fraction) {}
 };
 
 struct RunOptions {
-  bool losses = false;        ///< compute next-token losses
+  bool losses = false;  ///< compute next-token losses
+  /// > 0: begin with this block and `residual` [N * d], what a pass left after the block before. Points of the blocks
+  /// before are not reported.
+  int first_layer = 0;
+  std::vector<float> residual = {};
   int64_t group_rows = 2048;  ///< tokens of whole prompts taken through a block at a time (a longer prompt goes alone)
 };
 
 struct RunResult {
+  bool stopped = false;       ///< wants_stop() has ended the pass early; there are no losses then
   std::vector<float> losses;  ///< [N] -log p(next token) in nats, NaN at a prompt's last token; empty if not asked for
   double seconds = 0.0;       ///< of the pass, weights included
   double weight_seconds = 0.0;  ///< of these, spent converting weights

@@ -254,6 +254,47 @@ TEST_F(Program, AnalyzeRefusesAnotherCheckpoint) {
   EXPECT_THAT(without.err, HasSubstr("is gone"));
 }
 
+/// A second or two into a run of several: the program ends as the signal asks, and goes on with --resume.
+TEST_F(Program, InterruptedAndKilledRunsAreResumed) {
+  SKIP_WITHOUT_SMOLLM2();
+  const auto capture = [&](const std::string& name, const std::string& before, bool resume) {
+    std::vector<std::string> arguments = {"capture",
+                                          "--model",
+                                          testing::smollm2_file().string(),
+                                          "--out",
+                                          out(name),
+                                          "--text",
+                                          SPIKESCOPE_SOURCE_DIR "/THIRD_PARTY_NOTICES.md",
+                                          "--windows",
+                                          "6",
+                                          "--length",
+                                          "512",
+                                          "--sinks",
+                                          "--losses"};
+    if (resume) arguments.push_back("--resume");
+    return run_program(arguments, "", before);
+  };
+  ASSERT_EQ(capture("whole", "", false).exit_code, 0);
+  const auto interrupted = capture("out", "timeout -s INT 2.2", false);
+  EXPECT_NE(interrupted.exit_code, 0);
+  EXPECT_THAT(interrupted.err, HasSubstr("go on with the same command and --resume"));
+  EXPECT_FALSE(std::filesystem::exists(out("out") + "/dump"));
+  capture("out", "timeout -s KILL 1", true);
+  const auto resumed = capture("out", "", true);
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, HasSubstr("resumed from layer"));
+  const DumpReader whole(out("whole")), taken_up(out("out"));
+  for (const int layer : {0, 5, 11, 15, 20, 29}) {
+    const HookPoint point{Point::resid_post, layer};
+    EXPECT_EQ(whole.read(point, 0, 3072), taken_up.read(point, 0, 3072)) << layer;
+    EXPECT_EQ(whole.sinks(layer).column_sums, taken_up.sinks(layer).column_sums) << layer;
+    EXPECT_EQ(whole.sinks(layer).tokens, taken_up.sinks(layer).tokens) << layer;
+  }
+  const std::vector<float> a = whole.losses(), b = taken_up.losses();
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i]))) << i;
+}
+
 TEST_F(Program, ProfileSaysWhereTheTimeWent) {
   const auto result = run_program({"capture", "--profile", "--model", model(), "--out", out(), "--prompt", "abc"});
   EXPECT_EQ(result.exit_code, 0);

@@ -129,7 +129,7 @@ TEST_F(RunnerTest, UpdatesAddUpToTheResidualStream) {
 TEST_F(RunnerTest, RunsOnlyAsFarAsSomebodyLooks) {
   class Counter : public PassObserver {
    public:
-    void block_done(int layer) override { last = layer; }
+    void block_done(int layer, const TensorView&) override { last = layer; }
     int last = -1;
   } counter;
   Hooks hooks;

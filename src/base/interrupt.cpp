@@ -1,4 +1,4 @@
-#include "catalogue/interrupt.h"
+#include "base/interrupt.h"
 
 #include "base/fail.h"
 
@@ -8,7 +8,13 @@ namespace {
 
 volatile std::sig_atomic_t caught_signal = 0;
 
-void remember(int signal) { caught_signal = signal; }
+void remember(int signal) {
+  if (caught_signal) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+  caught_signal = signal;
+}
 
 }  // namespace
 
@@ -28,8 +34,10 @@ InterruptGuard::~InterruptGuard() {
   if (caught_signal) std::raise(caught_signal);
 }
 
+bool InterruptGuard::interrupted() const { return caught_signal != 0; }
+
 void InterruptGuard::check() const {
-  if (caught_signal) fail("interrupted; nothing was kept, run the command again");
+  if (interrupted()) fail("interrupted; nothing was kept, run the command again");
 }
 
 }  // namespace spikescope
