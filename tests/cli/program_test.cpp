@@ -257,20 +257,14 @@ TEST_F(Program, AnalyzeRefusesAnotherCheckpoint) {
 /// A second or two into a run of several: the program ends as the signal asks, and goes on with --resume.
 TEST_F(Program, InterruptedAndKilledRunsAreResumed) {
   SKIP_WITHOUT_SMOLLM2();
+  Json windows = Json::array();
+  for (int64_t window = 0; window < 6; ++window)
+    for (int64_t i = 0; i < 512; ++i) windows[window].push_back((window * 512 + i) * 7919 % 49000);
+  testing::write_text(out("ids.json"), windows.dump());
   const auto capture = [&](const std::string& name, const std::string& before, bool resume) {
-    std::vector<std::string> arguments = {"capture",
-                                          "--model",
-                                          testing::smollm2_file().string(),
-                                          "--out",
-                                          out(name),
-                                          "--text",
-                                          SPIKESCOPE_SOURCE_DIR "/THIRD_PARTY_NOTICES.md",
-                                          "--windows",
-                                          "6",
-                                          "--length",
-                                          "512",
-                                          "--sinks",
-                                          "--losses"};
+    std::vector<std::string> arguments = {"capture",       "--model", testing::smollm2_file().string(),
+                                          "--out",         out(name), "--ids",
+                                          out("ids.json"), "--sinks", "--losses"};
     if (resume) arguments.push_back("--resume");
     return run_program(arguments, "", before);
   };
