@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--text", help="text to cut the windows from (default: " + ", ".join(TEXTS) + ")")
     parser.add_argument("--size", action="append", metavar="WINDOWSxLENGTH", help="repeatable (default: 4x512 and 2x2048)")
     parser.add_argument("--peer", action="append", choices=PEERS, help="repeatable (default: all)")
+    parser.add_argument("--alone", action="store_true", help="Spikescope only")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--memory-gib", type=float, default=18, help="address space that a peer may take")
@@ -139,7 +140,7 @@ def main():
             ids = write_ids(options, folder, windows, length)
             print(f"== {size} spikescope", file=sys.stderr, flush=True)
             rows = [ours(options, ids, folder, dtype) for dtype in ("float32", "bf16")]
-            for name in options.peer or PEERS:
+            for name in [] if options.alone else options.peer or PEERS:
                 print(f"== {size} {name}", file=sys.stderr, flush=True)
                 rows.append(peer(options, name, ids))
                 versions.update(rows[-1].get("versions", {}))

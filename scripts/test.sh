@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds and runs every test. The last line is "N passed, N failed, N skipped".
 # Usage: scripts/test.sh [--all] [--torch DIR]
-#   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan)
+#   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan), and fuzzes
+#                what reads files for 20 s each (scripts/fuzz.sh)
 #   --torch DIR  also builds and runs them against the LibTorch in DIR (build-torch)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -12,7 +13,7 @@ while (($#)); do
   case $1 in
     --all) sanitize=true ;;
     --torch) torch=${2:?--torch needs a folder}; shift ;;
-    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
     *) printf 'test.sh: unknown option %s; see test.sh --help\n' "$1" >&2; exit 2 ;;
   esac
   shift
@@ -46,6 +47,7 @@ run_tests build
 if $sanitize; then
   build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=ON
   run_tests build-asan
+  if scripts/fuzz.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 fi
 if [[ -n $torch ]]; then
   build build-torch -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_TORCH_PREFIX="$(realpath "$torch")"

@@ -41,7 +41,7 @@ std::vector<MergeRule> rules_of_merges(const std::vector<MergePair>& merges, con
   std::vector<MergeRule> rules;
   rules.reserve(merges.size());
   for (size_t i = 0; i < merges.size(); ++i) {
-    const auto& [left, right] = merges[i];
+    const std::string &left = merges[i].left, &right = merges[i].right;
     const auto id_of = [&](const std::string& piece) {
       const int64_t id = vocabulary.find(piece);
       if (id < 0) {

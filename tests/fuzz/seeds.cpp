@@ -1,0 +1,41 @@
+// Writes a sound input or a few for each fuzz target: seeds FOLDER makes FOLDER/gguf, FOLDER/safetensors, ...
+#include <cstdio>
+#include <filesystem>
+
+#include "io/gguf_builder.h"
+#include "io/output_file.h"
+#include "tiny_model.h"
+
+using namespace spikescope;
+namespace fs = std::filesystem;
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: seeds FOLDER\n");
+    return 2;
+  }
+  const fs::path folder = argv[1];
+  testing::write_tiny_model(folder / "tiny");
+  const auto seed = [&](const char* target, const char* name, const std::string& bytes) {
+    write_file(folder / target / name, bytes);
+  };
+  seed("safetensors", "tiny", read_file(folder / "tiny/model.safetensors"));
+  seed("tokenizer", "tiny", testing::tiny_tokenizer().dump());
+  seed("checkpoint", "config", '\0' + testing::tiny_config().dump());
+  seed("checkpoint", "index",
+       "\1{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\",\"a\":\"../b\"}}");
+  seed("checkpoint", "tokenizer", "\2{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
+  seed("prompts", "lines", "one\ntwo\n");
+  seed("prompts", "jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+  seed("prompts", "ids", "[[1, 2, 3], [4]]");
+  testing::GgufBuilder gguf;
+  gguf.add("general.architecture", "llama").add("general.alignment", uint32_t{32}).add("llama.block_count", uint32_t{1});
+  gguf.add("tokenizer.ggml.model", "gpt2").add("tokenizer.ggml.pre", "smollm");
+  gguf.add_array<std::string>("tokenizer.ggml.tokens", {"H", "e", "l", "o", "He", "<s>"});
+  gguf.add_array<std::string>("tokenizer.ggml.merges", {"H e"});
+  gguf.add_array<int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1, 3});
+  gguf.tensor("a.weight", {2, 32}, 2, std::string(36, '\1')).tensor("b.weight", {4}, 0, std::string(16, '\0'));
+  seed("gguf", "small", gguf.bytes());
+  fs::remove_all(folder / "tiny");
+  return 0;
+}
