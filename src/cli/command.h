@@ -31,6 +31,7 @@ void add_report(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_tokenize(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);
+void add_selftest(CLI::App& app, Session& session);
 
 /// Options of everything that runs the model.
 struct CaptureOptions {

@@ -273,9 +273,9 @@ void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_
   });
 }
 
-double product_error() {
-  const int64_t m = 130, k = 200, n = 150;
-  std::vector<float> a(m * k), b(n * k), out(m * n);
+double product_error(int64_t rows, int64_t inner, int64_t columns) {
+  const int64_t m = rows, k = inner, n = columns;
+  std::vector<float> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(n * k)), out(static_cast<size_t>(m * n));
   // Values of both signs without a pattern: a linear congruence will do.
   uint32_t state = 1;
   for (auto* values : {&a, &b})

@@ -68,9 +68,9 @@ constexpr int64_t kRowsAPiece = 64;
 /// threads to get some, enough for efficient products.
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work);
 
-/// Largest error of one product of about the size of a layer's, against float64, over what float32 rounding explains:
-/// below 1 on a sound machine. Takes some milliseconds.
-double product_error();
+/// Largest error of a product [rows, inner] x [inner, columns] against float64, over what float32 rounding explains:
+/// below 1 on a sound machine. The factors are bfloat16 values, exact in either precision.
+double product_error(int64_t rows = 130, int64_t inner = 200, int64_t columns = 150);
 /// Throws Error, with the remedy, when products are wrong: some builds of OpenBLAS are, on processors newer than they.
 void check_products();
 

@@ -42,7 +42,7 @@ class Program : public ::testing::Test {
 TEST_F(Program, HelpTeaches) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "capture", "analyze", "report", "inspect", "tokenize", "models"}) {
+  for (const char* command : {"run", "capture", "analyze", "report", "inspect", "tokenize", "models", "selftest"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
     const auto help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);
@@ -318,6 +318,20 @@ TEST_F(Program, Bfloat16IsRecordedAndCloseToFloat32) {
   EXPECT_LT(std::sqrt(difference / size), 0.01);
   expect_failure(run_program({"capture", "--dtype", "fp8", "--model", model(), "--out", out(), "--prompt", "a"}), 2,
                  "--dtype");
+}
+
+TEST_F(Program, SelftestChecksEveryKernel) {
+  const auto result = run_program({"selftest", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const Json json = parse_json(result.out, "selftest");
+  EXPECT_EQ(json["sound"], true);
+  ASSERT_GE(json["products"].size(), 2u);
+  for (const Json& row : json["products"]) {
+    EXPECT_GT(row["error"].get<double>(), 0.0) << row.dump();
+    EXPECT_LT(row["error"].get<double>(), 1.0) << row.dump();
+    EXPECT_GT(row["gflops"].get<double>(), 0.0) << row.dump();
+  }
+  EXPECT_THAT(run_program({"selftest"}).out, AllOf(HasSubstr("bfloat16"), HasSubstr("all products are right")));
 }
 
 TEST_F(Program, AnUnknownKernelIsRefused) {
