@@ -70,6 +70,31 @@ def ours(options, ids, folder, dtype):
                 peak_rss_mib=max(run["peak_rss_mib"] for run in runs), command=shlex.join(command))
 
 
+def blas_rate(options):
+    """GFLOP/s of LibTorch's BLAS at the block's shapes, weighted by their work: what docs/performance.md calls the limit."""
+    parts = os.path.join(os.path.dirname(options.program), "benchmarks", "benchmark_parts")
+    if not os.path.exists(parts):
+        sys.exit("--limit needs the benchmarks of the parts: cmake -B build -DSPIKESCOPE_BENCHMARKS=ON && cmake --build build")
+    result = call([parts, "--benchmark_filter=Blas", "--benchmark_repetitions=3", "--benchmark_format=json"])
+    best, flops = {}, {}
+    for run in last_json(result.stdout)["benchmarks"]:
+        if run["run_type"] == "iteration":
+            rows, out, inner = (int(part.split(":")[1]) for part in run["run_name"].split("/")[1:4])
+            flops[run["run_name"]] = 2e-9 * rows * out * inner
+            best[run["run_name"]] = max(best.get(run["run_name"], 0.0), run["GFLOP/s"])
+    return sum(flops.values()) / sum(flops[name] / best[name] for name in flops)
+
+
+def share_of_limit(options, row, windows, length, rate):
+    """Products of the pass, the causal half of attention included, a second, over what the BLAS does."""
+    shape = json.loads(call([options.program, "inspect", "--json", options.gguf]).stdout)["architecture"]
+    heads, kv, hd = shape["n_heads"], shape["n_kv_heads"], shape["head_dim"]
+    weights = shape["d_model"] * (2 * heads * hd + 2 * kv * hd + 3 * shape["mlp_width"])
+    pairs = windows * length * (length + 1) / 2
+    flops = shape["n_layers"] * (2 * weights * windows * length + 4 * pairs * heads * hd)
+    return 1e-9 * flops / row["seconds"] / rate
+
+
 def peer(options, name, ids):
     command = [sys.executable, os.path.join(ROOT, "benchmarks", "peers.py"), "--peer", name, "--gguf", options.gguf,
                "--ids", ids, "--repeat", str(options.repeat), "--threads", str(options.threads),
@@ -92,11 +117,12 @@ def cpu():
 
 def size_table(size, rows):
     speed = next(row["tokens_per_s"] for row in rows if row["peer"] == "spikescope")
-    lines = [f"{size} tokens:", "", "| tool | tokens/s | peak RSS (MiB) | Spikescope is faster by |", "|---|---|---|---|"]
+    lines = [f"{size} tokens:", "", "| tool | tokens/s | peak RSS (MiB) | Spikescope (float32) is faster by |", "|---|---|---|---|"]
     for row in rows:
         name = row["peer"] + (" (no attention weights)" if row["peer"] in NO_ATTENTION else "")
         if "tokens_per_s" in row:
-            lines.append(f"| {name} | {row['tokens_per_s']:,.0f} | {row['peak_rss_mib']:,} | {speed / row['tokens_per_s']:.2f}x |")
+            ratio = "" if name.startswith("spikescope") else f"{speed / row['tokens_per_s']:.2f}x"
+            lines.append(f"| {name} | {row['tokens_per_s']:,.0f} | {row['peak_rss_mib']:,} | {ratio} |")
         else:
             lines.append(f"| {name} | {row.get('error', 'out of memory')} | | |")
     return lines
@@ -108,6 +134,9 @@ def markdown(report):
              ""]
     for size, rows in report["sizes"].items():
         lines += size_table(size, rows) + [""]
+        if size in report["limit"]:
+            share, rate = report["limit"][size]
+            lines += [f"Share of the limit in float32: {share:.2f} (LibTorch's BLAS does {rate:.0f} GFLOP/s at the block's shapes).", ""]
     return "\n".join(lines + [f"Command: `{report['command']}`", ""])
 
 
@@ -119,6 +148,7 @@ def main():
     parser.add_argument("--text", help="text to cut the windows from (default: " + ", ".join(TEXTS) + ")")
     parser.add_argument("--size", action="append", metavar="WINDOWSxLENGTH", help="repeatable (default: 4x512 and 2x2048)")
     parser.add_argument("--peer", action="append", choices=PEERS, help="repeatable (default: all)")
+    parser.add_argument("--limit", action="store_true", help="also measure the BLAS, and what share of its rate the pass reaches")
     parser.add_argument("--alone", action="store_true", help="Spikescope only")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -132,7 +162,7 @@ def main():
         options.gguf = fetched.stdout.strip()
 
     report = dict(cpu=cpu(), threads=options.threads, date=datetime.date.today().isoformat(), repeat=options.repeat,
-                  command=shlex.join(["benchmarks/run.sh", *sys.argv[1:]]), sizes={}, versions="")
+                  command=shlex.join(["benchmarks/run.sh", *sys.argv[1:]]), sizes={}, limit={}, versions="")
     versions = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in options.size or ["4x512", "2x2048"]:
@@ -144,6 +174,9 @@ def main():
                 print(f"== {size} {name}", file=sys.stderr, flush=True)
                 rows.append(peer(options, name, ids))
                 versions.update(rows[-1].get("versions", {}))
+            if options.limit:
+                rate = blas_rate(options)
+                report["limit"][size.replace("x", " x ")] = (share_of_limit(options, rows[0], windows, length, rate), rate)
             report["sizes"][size.replace("x", " x ")] = rows
     report["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     os.makedirs(options.out, exist_ok=True)

@@ -20,11 +20,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+/// Prompts of a group, at most: however short, each has panels of its own in attention.
+constexpr int64_t kMostPrompts = 256;
+
 std::vector<PromptGroup> groups_of(const std::vector<int64_t>& offsets, int64_t rows) {
   std::vector<PromptGroup> groups;
   for (int64_t prompt = 0; prompt + 1 < static_cast<int64_t>(offsets.size()); ++prompt) {
     const int64_t end = offsets[static_cast<size_t>(prompt) + 1];
-    if (groups.empty() || end - groups.back().first_row > rows)
+    if (groups.empty() || end - groups.back().first_row > rows || prompt - groups.back().first_prompt >= kMostPrompts)
       groups.push_back({prompt, prompt, offsets[static_cast<size_t>(prompt)], 0});
     groups.back().last_prompt = prompt + 1;
     groups.back().rows = end - groups.back().first_row;

@@ -89,6 +89,25 @@ TEST_F(RunnerTest, PromptsDoNotSeeEachOtherAndGroupsChangeNothing) {
   for (size_t i = 0; i < 25 * 16; ++i) EXPECT_NEAR(values[43 * 16 + i], one.at("blocks.2.resid_post").values[i], 1e-5);
 }
 
+/// More prompts than a group takes.
+TEST_F(RunnerTest, ManyPromptsOfOneToken) {
+  TokenBatch many = batch(std::vector<int64_t>(600, 1));
+  for (size_t prompt = 0; prompt < 600; ++prompt) many.ids[prompt] = static_cast<int64_t>(prompt * 5 % 64);
+  Recorder all(many);
+  Hooks hooks;
+  hooks.observe("blocks.2.resid_post", all.observer());
+  run(many, hooks);
+  for (const size_t prompt : {0, 255, 256, 599}) {
+    const TokenBatch alone{{many.ids[prompt]}, {0, 1}};
+    Recorder one(alone);
+    Hooks alone_hooks;
+    alone_hooks.observe("blocks.2.resid_post", one.observer());
+    run(alone, alone_hooks);
+    for (size_t i = 0; i < 16; ++i)
+      EXPECT_NEAR(all.at("blocks.2.resid_post").values[prompt * 16 + i], one.at("blocks.2.resid_post").values[i], 1e-5);
+  }
+}
+
 TEST_F(RunnerTest, EveryPointCanBeWritten) {
   const TokenBatch prompts = batch({6, 4});
   Recorder plain(prompts);
