@@ -107,22 +107,16 @@ SPIKESCOPE_AVX512_BF16 void avx512_bf16(const float* left, const float* panel, i
     }
 }
 
-/// Shapes of the eight tiles, 16 rows of 64 bytes each. The processor keeps them for each thread.
-SPIKESCOPE_AMX void configure_tiles() {
-  thread_local bool done = false;
-  if (done) return;
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-  } shapes;
-  for (int tile = 0; tile < 8; ++tile) {
-    shapes.row_bytes[tile] = 64;
-    shapes.rows[tile] = 16;
-  }
-  _tile_loadconfig(&shapes);
-  done = true;
-}
+/// Shapes of the eight tiles, 16 rows of 64 bytes each. The processor keeps them for each thread, but another library
+/// on it (oneDNN) may have changed or released them since the last product.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// Not a local: to the compiler the instruction reads no more than the first eight bytes, and it would drop the rest.
+constexpr TileShapes kTileShapes;
+SPIKESCOPE_AMX void configure_tiles() { _tile_loadconfig(&kTileShapes); }
 
 /// Tiles 0 to 3 are the sums, 4 and 5 the left side, 6 and 7 the panel. Up to 16 rows leave half of them out; where
 /// rows are missing, the left side has whatever lies there, and those sums are dropped.
@@ -130,7 +124,6 @@ template <int kRows>
 SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
                         bool add) {
   constexpr bool kBoth = kRows > 16, kWhole = kRows % 16 == 0;
-  configure_tiles();
   alignas(64) float rest[kWhole ? 1 : 32 * 32];
   float* const to = kWhole ? out : rest;
   const int64_t stride = kWhole ? out_stride : 32, bytes = stride * static_cast<int64_t>(sizeof(float));
@@ -196,10 +189,10 @@ bool cpu_has(unsigned subleaf, unsigned bit) {
 
 }  // namespace
 
-const Kernel kAvx512Kernel = {"AVX-512", 14, 32, 1, false, 128, avx512_table.data()};
-const Kernel kAvx2Kernel = {"AVX2", 6, 16, 1, false, 128, avx2_table.data()};
-const Kernel kAvx512Bf16Kernel = {"AVX512-BF16", 14, 32, 1, true, 128, avx512_bf16_table.data()};
-const Kernel kAmxKernel = {"AMX-BF16", 32, 32, 16, true, 256, amx_table.data()};
+const Kernel kAvx512Kernel = {"AVX-512", 14, 32, 1, false, 128, avx512_table.data(), nullptr};
+const Kernel kAvx2Kernel = {"AVX2", 6, 16, 1, false, 128, avx2_table.data(), nullptr};
+const Kernel kAvx512Bf16Kernel = {"AVX512-BF16", 14, 32, 1, true, 128, avx512_bf16_table.data(), nullptr};
+const Kernel kAmxKernel = {"AMX-BF16", 32, 32, 16, true, 256, amx_table.data(), configure_tiles};
 
 bool has_avx512() { return __builtin_cpu_supports("avx512f") != 0; }
 bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }

@@ -31,6 +31,7 @@ struct Kernel {
   /// Words of a panel's column to take at a time: such a part of a panel stays in the first-level cache.
   int64_t panel_words;
   const MicroKernel* micro;  ///< [rows + 1], by rows; the first is unused
+  void (*prepare)();         ///< called before a series of them on a thread; may be null
 };
 
 /// 14 rows x 32 columns in 28 of the 32 registers. Needs AVX-512F.

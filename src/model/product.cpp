@@ -209,6 +209,7 @@ void product(ConstMatrixView a, const Panels& b, MatrixView out) {
     return;
   }
   const Kernel& kernel = *choice.kernel;
+  if (kernel.prepare) kernel.prepare();
   const int64_t words = words_for(a.columns);
   thread_local Buffer left(kLeftRows * kLeftStride);
   for (int64_t row = 0; row < a.rows; row += kLeftRows) {
