@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <future>
 #include <limits>
 
 #include "base/fail.h"
@@ -228,9 +227,7 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
   info.family = architecture.family;
   info.config = to_json(architecture);
   info.storage = request.storage.storage;
-  // The hash reads the whole file: beside the pass, which reads it anyway.
-  std::future<std::string> sha256 = std::async(std::launch::async, [&] { return checkpoint.sha256(); });
-
+  WeightStream stream(checkpoint.weights(), true);
   DumpOptions storage = request.storage;
   storage.settings = settings_to_resume(checkpoint, request, points);
   DumpWriter writer(out, std::move(info), tokens, storage);
@@ -240,6 +237,7 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
   observer.attach(hooks, points);
   RunOptions options;
   options.losses = request.losses;
+  options.stream = &stream;
   if (const std::optional<DumpState>& state = writer.resumed()) {
     observer.restore(*state);
     options.first_layer = static_cast<int>(state->next_layer);
@@ -253,8 +251,9 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
     return summary;
   }
   if (request.losses) writer.write_losses(result.losses);
-  writer.finish(sha256.get());
+  writer.finish(stream.sha256());
 
+  summary.weight_bytes = stream.bytes_read();
   summary.weight_seconds = result.weight_seconds;
   summary.mean_loss = mean_of_finite(result.losses);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

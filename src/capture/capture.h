@@ -29,6 +29,7 @@ struct CaptureSummary {
   int64_t dump_bytes = 0;       ///< estimated before the run
   double seconds = 0.0;         ///< from the first layer to the finished dump
   double weight_seconds = 0.0;  ///< of these, spent converting weights
+  int64_t weight_bytes = 0;     ///< read from the weight files; their size, if every byte was read once
   double mean_loss = 0.0;       ///< nats a token; NaN without losses
   int64_t resumed_layer = 0;    ///< > 0: the layer that a resumed run began with
   int64_t stopped_layer = 0;    ///< > 0: the run was stopped before this layer; there is no dump yet

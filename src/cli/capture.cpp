@@ -166,6 +166,7 @@ Json to_json(const CaptureSummary& summary) {
       {"dump_bytes", summary.dump_bytes},
       {"seconds", summary.seconds},
       {"weight_seconds", summary.weight_seconds},
+      {"weight_bytes", summary.weight_bytes},
       {"tokens_per_second", static_cast<double>(summary.tokens) / summary.seconds},
       {"peak_rss_mib", peak_rss_mib()},
       {"threads", threads()},

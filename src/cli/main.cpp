@@ -18,6 +18,7 @@
 #include "base/nearest.h"
 #include "base/version.h"
 #include "cli/command.h"
+#include "io/mapped_file.h"
 #include "model/gemm.h"
 
 namespace spikescope {
@@ -139,6 +140,7 @@ int run_program(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace spikescope;
   choose_wait_policy(argv);
+  report_lost_files();
   keep_freed_memory();
   try {
     return run_program(argc, argv);

@@ -199,11 +199,9 @@ void Checkpoint::open_huggingface() {
 
 std::vector<std::string> Checkpoint::unused_tensors() const {
   std::set<std::string> used;
-  for (int r = 0; r <= static_cast<int>(Role::unembedding); ++r) {
-    const Role role = static_cast<Role>(r);
+  for (const Role role : all_roles())
     for (int layer = is_per_block(role) ? 0 : -1; layer < (is_per_block(role) ? architecture_.n_layers : 0); ++layer)
       if (const std::string name = weights_->tensor_name(role, layer); !name.empty()) used.insert(name);
-  }
   std::vector<std::string> unused;
   for (const TensorInfo& tensor : tensors_.tensors())
     if (!used.contains(tensor.name)) unused.push_back(tensor.name);

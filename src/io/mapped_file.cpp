@@ -3,7 +3,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
+#include <cstring>
 
 #include "base/fail.h"
 #include "io/posix_file.h"
@@ -16,9 +20,54 @@ uintptr_t page_size() {
   return size;
 }
 
-// Advice is a hint: a kernel that refuses it changes nothing but speed, so its result does not matter.
-void advise(uintptr_t begin, uintptr_t end, int advice) {
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+// Advice is a hint: a kernel that refuses it changes nothing but speed, so its result seldom matters.
+bool advise(uintptr_t begin, uintptr_t end, int advice) {
+  return begin < end && ::madvise(reinterpret_cast<void*>(begin), end - begin, advice) == 0;
+}
+
+/// What is mapped now, for a signal handler: it may not allocate, nor wait for a lock. Files beyond the table's end are
+/// reported without their name.
+struct Mapping {
+  std::atomic<bool> taken = false;
+  std::atomic<uintptr_t> begin = 0, end = 0;
+  char name[512];
+};
+std::array<Mapping, 64> mappings;
+
+void remember(uintptr_t begin, size_t size, const std::string& name) {
+  for (Mapping& mapping : mappings) {
+    if (mapping.taken.exchange(true)) continue;
+    std::strncpy(mapping.name, name.c_str(), sizeof(mapping.name) - 1);
+    mapping.end = begin + size;
+    mapping.begin = begin;
+    return;
+  }
+}
+
+void forget(uintptr_t begin) {
+  for (Mapping& mapping : mappings)
+    if (mapping.begin == begin) {
+      mapping.begin = mapping.end = 0;
+      mapping.taken = false;
+      return;
+    }
+}
+
+void say(const char* text) {
+  if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;  // nobody listens
+}
+
+void end_for_lost_file(int signal, siginfo_t* info, void*) {
+  const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
+  for (const Mapping& mapping : mappings) {
+    if (address < mapping.begin || address >= mapping.end) continue;
+    say("spikescope: ");
+    say(mapping.name);
+    say(": a part of the file is gone while it is in use: it was cut short, or its disk fails. Restore it and run "
+        "again\n");
+    ::_exit(1);
+  }
+  std::signal(signal, SIG_DFL);  // not one of ours: the instruction is tried again, and ends the program
 }
 
 }  // namespace
@@ -30,13 +79,27 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (address == MAP_FAILED) fail_with_errno(path, "map into memory", errno);
   data_ = static_cast<const std::byte*>(address);
+  remember(reinterpret_cast<uintptr_t>(address), size_, path.string());
 }
 
-MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(data_), size_); }
+MappedFile::~MappedFile() {
+  forget(reinterpret_cast<uintptr_t>(data_));
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
 
 void MappedFile::will_need(std::span<const std::byte> range) {
   const auto begin = reinterpret_cast<uintptr_t>(range.data());
   advise(begin / page_size() * page_size(), begin + range.size(), MADV_WILLNEED);
+}
+
+void MappedFile::fetch(std::span<const std::byte> range) {
+  const auto begin = reinterpret_cast<uintptr_t>(range.data()), end = begin + range.size();
+  will_need(range);
+#ifdef MADV_POPULATE_READ
+  if (advise(begin / page_size() * page_size(), end, MADV_POPULATE_READ)) return;
+#endif
+  // An older kernel: a byte of each page will do.
+  for (size_t i = 0; i < range.size(); i += page_size()) static_cast<void>(*(const volatile std::byte*)(&range[i]));
 }
 
 void MappedFile::release(std::span<const std::byte> range) {
@@ -44,6 +107,13 @@ void MappedFile::release(std::span<const std::byte> range) {
   const auto begin = reinterpret_cast<uintptr_t>(range.data());
   advise((begin + page_size() - 1) / page_size() * page_size(), (begin + range.size()) / page_size() * page_size(),
          MADV_DONTNEED);
+}
+
+void report_lost_files() {
+  struct sigaction action = {};
+  action.sa_sigaction = end_for_lost_file;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 }  // namespace spikescope

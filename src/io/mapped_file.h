@@ -18,8 +18,11 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
 
-  /// Tells the kernel that a range is needed soon / no more, so that checkpoints larger than memory stream through it.
+  /// Tells the kernel that a range is needed soon: it begins to read it, and the call returns at once.
   static void will_need(std::span<const std::byte> range);
+  /// Brings a range into memory; returns when it is there.
+  static void fetch(std::span<const std::byte> range);
+  /// A range is needed no more: it counts to this process' memory no longer, and may be fetched again.
   static void release(std::span<const std::byte> range);
 
  private:
@@ -27,5 +30,9 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
+
+/// From now on the program ends with a message that names the file, and exit code 1, when a mapped file is cut short by
+/// somebody else or its disk fails while it is in use. (The system tells of it by a signal, SIGBUS.)
+void report_lost_files();
 
 }  // namespace spikescope

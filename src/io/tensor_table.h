@@ -53,6 +53,8 @@ class TensorTable {
   void keep(std::shared_ptr<const MappedFile> file);
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  /// The mapped files, in the order of a checkpoint's parts.
+  const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }
   /// nullptr when there is no such tensor.
   const TensorInfo* find(std::string_view name) const;
   /// Throws Error naming the nearest existing name when there is no such tensor.

@@ -172,12 +172,16 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   for (const PromptGroup& group : groups) largest_group = std::max(largest_group, group.rows);
   Block block(a, batch.offsets, largest_group);
   BlockWeights block_weights;
+  std::optional<WeightStream> own_stream;
+  WeightStream& stream = options.stream ? *options.stream : own_stream.emplace(weights, false);
 
   const bool to_the_end = observer.wants_sinks() || options.losses;
   const int64_t layers = layers_needed(a, hooks, to_the_end);
   for (int layer = options.first_layer; layer < layers; ++layer) {
     const auto loading = Clock::now();
+    stream.loading(layer);
     block_weights.load(weights, layer);
+    stream.loaded(layer);
     result.weight_seconds += seconds_since(loading);
 
     {

@@ -8,6 +8,7 @@
 #include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/sink_statistics.h"
+#include "model/weight_stream.h"
 #include "model/weights.h"
 
 namespace spikescope {
@@ -42,6 +43,7 @@ struct RunOptions {
   /// before are not reported.
   int first_layer = 0;
   std::vector<float> residual = {};
+  WeightStream* stream = nullptr;  ///< that brings the weights; null: the pass makes one
   int64_t group_rows = 2048;  ///< tokens of whole prompts taken through a block at a time (a longer prompt goes alone)
 };
 

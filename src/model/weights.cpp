@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -96,6 +97,15 @@ int64_t interleaved_row(int64_t row, int64_t head_dim) {
 
 }  // namespace
 
+std::span<const Role> all_roles() {
+  static const auto roles = [] {
+    std::array<Role, kRoles.size()> all{};
+    std::transform(kRoles.begin(), kRoles.end(), all.begin(), [](const RoleKind& kind) { return kind.role; });
+    return all;
+  }();
+  return roles;
+}
+
 std::string_view role_name(Role role) { return kind_of(role).name; }
 bool is_per_block(Role role) { return kind_of(role).per_block; }
 
@@ -121,6 +131,11 @@ const TensorInfo& ModelWeights::check(const WeightPlace& place, Role role, int l
 }
 
 bool ModelWeights::has(Role role, int layer) const { return !places_(role, layer).tensor.empty(); }
+
+const TensorInfo* ModelWeights::tensor(Role role, int layer) const {
+  const std::string name = tensor_name(role, layer);
+  return name.empty() ? nullptr : &tensors_.require(name);
+}
 
 std::pair<int64_t, int64_t> ModelWeights::shape(Role role) const {
   return {size_of(kind_of(role).rows, architecture_), size_of(kind_of(role).columns, architecture_)};

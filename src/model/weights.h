@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,6 +41,8 @@ enum class Role : uint8_t {
   unembedding,  ///< [vocabulary, d]
 };
 
+/// Every role there is.
+std::span<const Role> all_roles();
 /// What a role is called in messages: "w_q", "ln1".
 std::string_view role_name(Role role);
 /// Whether there is one such weight a block (else one a model).
@@ -71,6 +74,8 @@ class ModelWeights {
   bool has(Role role, int layer = -1) const;
   /// Name of the tensor that holds it; empty where the model has none.
   std::string tensor_name(Role role, int layer = -1) const { return places_(role, layer).tensor; }
+  /// The tensor itself; null where the model has none.
+  const TensorInfo* tensor(Role role, int layer = -1) const;
   /// Rows and columns of a role's weight (columns 1: a vector), whether the model has one or not.
   std::pair<int64_t, int64_t> shape(Role role) const;
   /// The whole weight; an empty Weight where the model has none. Throws Error for non-finite values, naming tensor and
@@ -79,6 +84,7 @@ class ModelWeights {
   /// Rows [first, first + count) of a weight that the model has, with the same check.
   void read_rows(Role role, int layer, int64_t first, int64_t count, float* out) const;
   const Architecture& architecture() const { return architecture_; }
+  const TensorTable& tensors() const { return tensors_; }
 
  private:
   const TensorInfo& check(const WeightPlace& place, Role role, int layer) const;

@@ -42,11 +42,29 @@ TEST(MappedFile, AdviceChangesNoBytes) {
     for (const size_t count : {size_t{0}, size_t{1}, size_t{4096}, size_t{500'000}}) {
       const auto range = bytes.subspan(first, std::min(count, bytes.size() - first));
       MappedFile::will_need(range);
+      MappedFile::fetch(range);
       MappedFile::release(range);
     }
   }
+  MappedFile::fetch({});
   MappedFile::release({});
   EXPECT_EQ(std::memcmp(bytes.data(), text.data(), text.size()), 0);
+}
+
+TEST(MappedFileDeathTest, AFileCutShortWhileInUseEndsTheProgramWithItsName) {
+  const TemporaryFolder folder;
+  write_file(folder / "gone", "unrelated");
+  write_file(folder / "cut", std::string(100'000, 'x'));
+  EXPECT_EXIT(
+      {
+        report_lost_files();
+        { const MappedFile gone(folder / "gone"); }
+        const MappedFile file(folder / "cut");
+        std::filesystem::resize_file(folder / "cut", 10);
+        volatile std::byte byte = file.bytes()[50'000];
+        static_cast<void>(byte);
+      },
+      ::testing::ExitedWithCode(1), "spikescope: .*/cut: a part of the file is gone");
 }
 
 TEST(MappedFile, BadInput) {
