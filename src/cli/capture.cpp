@@ -58,6 +58,19 @@ The dump is OUT/dump/index.h5: open it with h5py. An earlier one is replaced whe
 
 }  // namespace
 
+void add_dtype_option(CLI::App& command, Dtype& dtype) {
+  command
+      .add_option("--dtype", dtype,
+                  "Precision of products: float32, or bfloat16 (faster where the processor has it; the residual "
+                  "stream, norms,\n"
+                  "softmax and statistics stay float32)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Dtype>{{"float32", Dtype::float32},
+                                                                       {"f32", Dtype::float32},
+                                                                       {"bfloat16", Dtype::bfloat16},
+                                                                       {"bf16", Dtype::bfloat16}}))
+      ->option_text("float32|bf16 [float32]");
+}
+
 void add_capture_options(CLI::App& command, CaptureOptions& options) {
   PromptRequest& prompts = options.prompts;
   command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
@@ -88,16 +101,7 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
       ->check(CLI::Range(0, 9))
       ->capture_default_str()
       ->group("Dump");
-  command
-      .add_option("--dtype", options.dtype,
-                  "Precision of products: float32, or bfloat16 (faster where the processor has it; the residual "
-                  "stream, norms,\n"
-                  "softmax and statistics stay float32)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Dtype>{{"float32", Dtype::float32},
-                                                                       {"f32", Dtype::float32},
-                                                                       {"bfloat16", Dtype::bfloat16},
-                                                                       {"bf16", Dtype::bfloat16}}))
-      ->option_text("float32|bf16 [float32]");
+  add_dtype_option(command, options.dtype);
   command.add_flag("--resume", options.request.storage.resume,
                    "Go on from what a stopped or killed run has left in OUT; the other options have to be the same");
   command.add_flag("--profile", options.profile,
@@ -121,7 +125,8 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
 
   choose_products(options.dtype);
   warn_of_slow_blas(session);
-  check_products();
+  const Architecture& a = checkpoint->architecture();
+  check_products({{a.d_model, a.n_heads * a.head_dim, a.mlp_width, a.head_dim}});
 
   DumpInfo info;
   info.model = checkpoint->path().string();

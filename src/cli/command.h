@@ -33,6 +33,9 @@ void add_tokenize(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);
 void add_selftest(CLI::App& app, Session& session);
 
+/// Adds --dtype.
+void add_dtype_option(CLI::App& command, Dtype& dtype);
+
 /// Options of everything that runs the model.
 struct CaptureOptions {
   std::string model;

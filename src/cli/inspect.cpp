@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <map>
+#include <optional>
 
 #include "base/fail.h"
 #include "base/text.h"
+#include "capture/estimate.h"
 #include "cli/command.h"
 
 namespace spikescope {
@@ -12,12 +15,15 @@ namespace {
 
 struct InspectOptions {
   std::string model;
-  bool tensors = false, points = false;
+  bool tensors = false, points = false, no_estimate = false;
+  int64_t windows = 4, length = 512;
+  Dtype dtype = Dtype::float32;
 };
 
 constexpr const char* kExamples = R"(Examples:
   spikescope inspect smollm2-135m
   spikescope inspect model.gguf --tensors
+  spikescope inspect model.gguf --windows 16 --length 2048     how long a capture of so much text will take
   spikescope inspect DIR --points --json)";
 
 std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -41,7 +47,22 @@ std::map<std::string, std::pair<int64_t, int64_t>> formats_of(const TensorTable&
   return formats;
 }
 
-Json as_json(const Checkpoint& checkpoint, const InspectOptions& options) {
+/// Nothing where the weights cannot be read: the rest of what inspect says is still of use.
+std::optional<CaptureEstimate> estimate(const Checkpoint& checkpoint, const InspectOptions& options,
+                                        const Session& session) {
+  if (options.no_estimate) return std::nullopt;
+  set_threads(session.threads);
+  try {
+    choose_products(options.dtype);
+    return estimate_capture(checkpoint, options.windows, options.length);
+  } catch (const Error& error) {
+    note(session, fmt::format("no estimate of time and memory: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
+Json as_json(const Checkpoint& checkpoint, const InspectOptions& options,
+             const std::optional<CaptureEstimate>& capture) {
   Json result = {{"path", checkpoint.path().string()},
                  {"format", checkpoint.format()},
                  {"architecture", to_json(checkpoint.architecture())}};
@@ -49,6 +70,15 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options) {
     result["formats"][name] = {{"tensors", sizes.first}, {"bytes", sizes.second}};
   result["tokenizer"] = tokenizer_text(checkpoint);
   result["unused_tensors"] = checkpoint.unused_tensors();
+  if (capture)
+    result["capture_estimate"] = {{"windows", options.windows},
+                                  {"length", options.length},
+                                  {"seconds", capture->seconds},
+                                  {"tokens_per_second", capture->tokens / capture->seconds},
+                                  {"peak_bytes", capture->peak_bytes},
+                                  {"dump_bytes", capture->dump_bytes},
+                                  {"flops_per_second", capture->compute_rate},
+                                  {"threads", threads()}};
   if (options.tensors)
     for (const TensorInfo& tensor : checkpoint.tensors().tensors())
       result["tensors"].push_back({{"name", tensor.name},
@@ -63,7 +93,7 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options) {
 
 void print_row(std::string_view name, const std::string& value) { fmt::print("  {:<16}{}\n", name, value); }
 
-void print(const Checkpoint& checkpoint, const InspectOptions& options) {
+void print(const Checkpoint& checkpoint, const InspectOptions& options, const std::optional<CaptureEstimate>& capture) {
   const Architecture& a = checkpoint.architecture();
   fmt::print("{}\n", checkpoint.path().string());
   print_row("format", checkpoint.format());
@@ -85,6 +115,12 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options) {
   for (const auto& [name, sizes] : formats_of(checkpoint.tensors()))
     parts.push_back(fmt::format("{} x {} ({})", sizes.first, name, format_bytes(sizes.second)));
   print_row("tensors", fmt::format("{}", fmt::join(parts, ", ")));
+  if (capture)
+    print_row("capture",
+              fmt::format("{} x {} tokens: about {:.2g} s ({} tokens/s), {} of memory, {} of dump", options.windows,
+                          format_count(options.length), capture->seconds,
+                          format_count(std::llround(static_cast<double>(capture->tokens) / capture->seconds)),
+                          format_bytes(capture->peak_bytes), format_bytes(capture->dump_bytes)));
   if (const auto unused = checkpoint.unused_tensors(); !unused.empty())
     print_row("not used", fmt::format("{}", fmt::join(unused, ", ")));
   if (options.tensors) {
@@ -115,13 +151,25 @@ void add_inspect(CLI::App& app, Session& session) {
   command->add_option("model,--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--points", options->points, "List the hook points");
+  command->add_option("--windows", options->windows, "Windows of the capture whose time and memory are estimated")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->capture_default_str()
+      ->group("Estimate");
+  command->add_option("--length", options->length, "Tokens of each")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str()
+      ->group("Estimate");
+  command->add_flag("--no-estimate", options->no_estimate, "No trial of a block: show what the files say, at once")
+      ->group("Estimate");
+  add_dtype_option(*command, options->dtype);
   command->callback([options, &session] {
     session.action = [options, &session] {
       const auto checkpoint = Checkpoint::open(resolve_model(options->model));
+      const std::optional<CaptureEstimate> capture = estimate(*checkpoint, *options, session);
       if (session.json)
-        fmt::print("{}\n", json_text(as_json(*checkpoint, *options)));
+        fmt::print("{}\n", json_text(as_json(*checkpoint, *options, capture)));
       else
-        print(*checkpoint, *options);
+        print(*checkpoint, *options, capture);
       return 0;
     };
   });

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,7 +72,8 @@ void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_
 /// Largest error of a product [rows, inner] x [inner, columns] against float64, over what float32 rounding explains:
 /// below 1 on a sound machine. The factors are bfloat16 values, exact in either precision.
 double product_error(int64_t rows = 130, int64_t inner = 200, int64_t columns = 150);
-/// Throws Error, with the remedy, when products are wrong: some builds of OpenBLAS are, on processors newer than they.
-void check_products();
+/// Throws Error, with the remedy, when products with these inner sizes are wrong: some builds of OpenBLAS are, on
+/// processors newer than they. Takes some 10 ms for a model of 7 billion parameters.
+void check_products(std::span<const int64_t> inner_sizes);
 
 }  // namespace spikescope

@@ -126,7 +126,7 @@ TEST_P(Product, IsRightOnThisMachine) {
   const double error = product_error();
   EXPECT_GT(error, 0.0) << "float32 rounds";
   EXPECT_LT(error, 1.0);
-  EXPECT_NO_THROW(check_products());
+  EXPECT_NO_THROW(check_products({{64, 576, 1536}}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(choices()), [](const auto& info) {
