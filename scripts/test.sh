@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds and runs every test. The last line is "N passed, N failed, N skipped".
 # Usage: scripts/test.sh [--all] [--torch DIR]
-#   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan), and fuzzes
-#                what reads files for 20 s each (scripts/fuzz.sh)
+#   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan), those of our
+#                own threads with ThreadSanitizer (build-tsan), fuzzes what reads files for 20 s each (scripts/fuzz.sh),
+#                gives 2,000 damaged checkpoints to the program, and kills 30 captures (tests/hostile)
 #   --torch DIR  also builds and runs them against the LibTorch in DIR (build-torch)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -13,7 +14,7 @@ while (($#)); do
   case $1 in
     --all) sanitize=true ;;
     --torch) torch=${2:?--torch needs a folder}; shift ;;
-    -h | --help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# //p' "$0"; exit 0 ;;
     *) printf 'test.sh: unknown option %s; see test.sh --help\n' "$1" >&2; exit 2 ;;
   esac
   shift
@@ -38,6 +39,12 @@ run_tests() {
   passed=$((passed + good)) failed=$((failed + all - good - omitted)) skipped=$((skipped + omitted))
 }
 
+# check COMMAND...: a test by itself, by its exit code.
+check() {
+  say "$*"
+  if "$@" < /dev/null >&2; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
 install_packages build run fetch test
 warn_about_blas
 build build -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON
@@ -45,9 +52,16 @@ fetch_plotly || say "without plotly.js the report's tests are skipped"
 build/spikescope models fetch smollm2-135m || say "without SmolLM2 the tests on the real model are skipped"
 run_tests build
 if $sanitize; then
-  build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=ON
+  build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=address,undefined
   run_tests build-asan
-  if scripts/fuzz.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  # OpenMP's own synchronisation is invisible to ThreadSanitizer: threads of ours only.
+  targets="test_capture test_model" build build-tsan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON \
+    -DSPIKESCOPE_SANITIZE=thread
+  check env OMP_NUM_THREADS=1 build-tsan/tests/test_capture --gtest_brief=1 --gtest_filter='DumpWriter.*:WriteQueue.*:Resume.*'
+  check env OMP_NUM_THREADS=1 build-tsan/tests/test_model --gtest_brief=1 --gtest_filter='Streamed.*'
+  check scripts/fuzz.sh
+  check /usr/bin/python3 tests/hostile/corruptions.py
+  check /usr/bin/python3 tests/hostile/kills.py
 fi
 if [[ -n $torch ]]; then
   build build-torch -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_TORCH_PREFIX="$(realpath "$torch")"

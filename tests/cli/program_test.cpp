@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "capture/dump.h"
+#include "disk_limits.h"
 #include "io/json.h"
 
 namespace fs = std::filesystem;
@@ -190,6 +191,28 @@ TEST_F(Program, AnUnwritableFolderIsRefusedBeforeComputing) {
   expect_failure(result, 1, "file");
 }
 
+TEST_F(Program, AFullDiskIsNamedAndLeavesTheOldDump) {
+  fs::create_directory(folder_ / "disk");
+  const testing::TinyDisk disk(folder_ / "disk", 256 << 10);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a small disk takes the rights of root";
+  const auto capture = [&](int64_t tokens, std::vector<std::string> more) {
+    testing::write_text(folder_ / "ids.json",
+                        Json(std::vector<std::vector<int64_t>>{std::vector<int64_t>(tokens, 7)}).dump());
+    std::vector<std::string> arguments = {"capture", "--quiet",       "--model", model(),
+                                          "--out",   out("disk/run"), "--ids",   out("ids.json")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  ASSERT_EQ(capture(8, {}).exit_code, 0);
+  const std::string before = read_file(folder_ / "disk/run/dump/index.h5");
+  expect_failure(capture(500, {"--points", "*"}), 1, "but the disk has");  // seen before computing
+  expect_failure(capture(500, {"--points", "*", "--gzip", "1"}), 1,
+                 "No space left");  // no estimate: found while writing
+  EXPECT_EQ(read_file(folder_ / "disk/run/dump/index.h5"), before);
+  EXPECT_FALSE(fs::exists(folder_ / "disk/run/dump.partial"));
+  EXPECT_EQ(DumpReader(out("disk/run")).tokens().size(), 8);
+}
+
 TEST_F(Program, InspectShowsTheCheckpoint) {
   const auto result = run_program({"inspect", model(), "--tensors", "--points"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -199,6 +222,21 @@ TEST_F(Program, InspectShowsTheCheckpoint) {
   const Json json = parse_json(run_program({"inspect", "--json", model()}).out, "inspect");
   EXPECT_EQ(json.at("architecture").at("n_layers"), 3);
   EXPECT_EQ(json.at("formats").at("F32").at("tensors"), 30);
+  const Json estimate = json.at("capture_estimate");
+  EXPECT_EQ(estimate.at("windows"), 4);
+  EXPECT_EQ(estimate.at("length"), 512);
+  EXPECT_EQ(estimate.at("dump_bytes"), 2048 * 16 * 3 * 4);
+  EXPECT_GT(estimate.at("seconds"), 0.0);
+  EXPECT_GT(estimate.at("peak_bytes"), 0);
+  EXPECT_FALSE(parse_json(run_program({"inspect", "--json", "--no-estimate", model()}).out, "inspect")
+                   .contains("capture_estimate"));
+  expect_failure(run_program({"inspect", "--windows", "0", model()}), 2, "--windows");
+  auto tensors = testing::tiny_tensors();
+  tensors[2].values[5] = std::numeric_limits<float>::infinity();
+  testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
+  const auto broken = run_program({"inspect", model()});
+  EXPECT_EQ(broken.exit_code, 0);
+  EXPECT_THAT(broken.err, AllOf(HasSubstr("no estimate"), HasSubstr(tensors[2].name)));
 }
 
 TEST_F(Program, TokenizeBothWays) {
