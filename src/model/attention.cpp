@@ -25,6 +25,13 @@ constexpr int64_t kQueriesPerFlush = 128;
 
 double relative_entropy(double entropy, int64_t query) { return entropy / std::log(static_cast<double>(query + 1)); }
 
+/// Rows that are read soon: they lie far apart, where the processor does not look ahead by itself.
+void prefetch_rows(const float* data, int64_t rows, int64_t columns, int64_t stride) {
+  constexpr int64_t kLine = 16;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < columns; i += kLine) __builtin_prefetch(data + row * stride + i);
+}
+
 }  // namespace
 
 SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const int64_t> offsets,
@@ -121,8 +128,13 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
   const Panels& values = values_[static_cast<size_t>(chunk.panels)];
   thread_local Buffer scores, late_sums;
   thread_local std::vector<float> inverse;
-  scores.resize(block * keys.whole_columns(length));
+  thread_local std::vector<double> most_entropy;  // of a query: log(keys it sees)
+  // Rows of scores as the product with the values takes them, or else no wider than they have to be.
+  const int64_t whole = keys.whole_columns(length), stride = left_stride(whole);
+  const auto stride_of = [&](int64_t width) { return stride == whole ? width : stride; };
+  scores.resize(block * stride);
   inverse.resize(static_cast<size_t>(block));
+  most_entropy.resize(static_cast<size_t>(block));
   if (sinks) {
     chunk.early.assign(static_cast<size_t>(group * early_keys), 0.0);
     chunk.late.assign(static_cast<size_t>(group * length), 0.0);
@@ -141,23 +153,29 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
 
   for (int64_t begin = chunk.first_block * block; begin < length; begin += chunk.step * block) {
     const int64_t end = std::min(begin + block, length), count = end - begin;
-    const int64_t width = keys.whole_columns(end);
+    const int64_t width = keys.whole_columns(end), row = stride_of(width);
+    if (const int64_t next = begin + chunk.step * block; next < length)
+      prefetch_rows(tensors.q.data + (chunk.row + next) * tensors.q.stride + first_head * hd,
+                    std::min(block, length - next), group * hd, tensors.q.stride);
+    for (int64_t t = 0; t < count; ++t)
+      most_entropy[static_cast<size_t>(t)] = std::log(static_cast<double>(begin + t + 1));
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = first_head + h;
       const ConstMatrixView queries(tensors.q.data + (chunk.row + begin) * tensors.q.stride + head * hd, count, hd,
                                     tensors.q.stride);
-      const MatrixView square{scores.data(), count, width, width};
+      const MatrixView square{scores.data(), count, width, row};
       const MatrixView z{tensors.z.data + (chunk.row + begin) * tensors.z.stride + head * hd, count, hd,
                          tensors.z.stride};
       product(queries, keys, square);
       for (int64_t t = 0; t < count; ++t) {
         const int64_t query = begin + t;
         const SoftmaxRow softmax =
-            softmax_row(scores.data() + t * width, query + 1, width, static_cast<float>(shape_.scale));
+            softmax_row(scores.data() + t * row, query + 1, width, static_cast<float>(shape_.scale));
         inverse[static_cast<size_t>(t)] = softmax.inverse_sum;
-        if (sinks && query >= 1) chunk.entropy[static_cast<size_t>(h)] += relative_entropy(softmax.entropy, query);
+        if (sinks && query >= 1)
+          chunk.entropy[static_cast<size_t>(h)] += softmax.entropy / most_entropy[static_cast<size_t>(t)];
       }
-      product({scores.data(), count, end, width}, values, z);
+      product({scores.data(), count, end, row}, values, z);
       for (int64_t t = 0; t < count; ++t)
         for (int64_t i = 0; i < hd; ++i) z.data[t * z.stride + i] *= inverse[static_cast<size_t>(t)];
       if (!sinks) continue;
@@ -165,10 +183,10 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
       for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, early_keys); ++query)
         for (int64_t key = 0; key <= query; ++key)
           chunk.early[static_cast<size_t>(h * early_keys + key)] +=
-              scores[(query - begin) * width + key] * inverse[static_cast<size_t>(query - begin)];
+              scores[(query - begin) * row + key] * inverse[static_cast<size_t>(query - begin)];
       const int64_t first_late = std::max(begin, SinkStatistics::kLateQuery) - begin;
       if (first_late < count)
-        add_scaled_rows(scores.data() + first_late * width, width, inverse.data() + first_late, count - first_late, end,
+        add_scaled_rows(scores.data() + first_late * row, row, inverse.data() + first_late, count - first_late, end,
                         late_sums.data() + h * length);
       sinks->keep_columns(chunk.prompt, head, begin, square, inverse.data());
     }

@@ -171,8 +171,10 @@ Block::Block(const Architecture& architecture, std::span<const int64_t> offsets,
   const int64_t kv = architecture.n_kv_heads * architecture.head_dim;
   const int64_t scratch = std::max(std::min(largest_group, kSliceRows), threads() * kRowsAPiece);
   qkv_.resize(largest_group * (q + 2 * kv));
-  z_.resize(largest_group * q);
-  normed_.resize(scratch * d);
+  z_stride_ = left_stride(q);
+  normed_stride_ = left_stride(d);
+  z_.resize(largest_group * z_stride_);
+  normed_.resize(scratch * normed_stride_);
   update_.resize(scratch * d);
   gate_up_.resize(scratch * 2 * architecture.mlp_width);
   post_.resize(scratch * architecture.mlp_width);
@@ -197,12 +199,11 @@ void Block::projections(const BlockWeights& weights, const Place& place, Steps& 
   float *const k = q + q_size, *const v = k + kv_size;
 
   add_norm(steps, place, weights.ln1);
-  steps.scratch_point(Point::ln1_out, normed_, d, {d});
+  steps.scratch_point(Point::ln1_out, normed_, normed_stride_, {d});
   steps.add(
       "qkv",
       [=, this, &weights](Rows rows) {
-        weights.qkv({normed_.data() + rows.scratch * d, rows.count, d, d},
-                    {q + rows.first * stride, rows.count, stride, stride});
+        weights.qkv(normed(rows), {q + rows.first * stride, rows.count, stride, stride});
       },
       2.0 * static_cast<double>(d * stride));
   steps.point(Point::q, q, stride, {a.n_heads, hd});
@@ -213,10 +214,14 @@ void Block::projections(const BlockWeights& weights, const Place& place, Steps& 
   steps.point(Point::rot_k, k, stride, {a.n_kv_heads, hd});
 }
 
+ConstMatrixView Block::normed(const Rows& rows) const {
+  return {normed_.data() + rows.scratch * normed_stride_, rows.count, architecture_.d_model, normed_stride_};
+}
+
 void Block::add_norm(Steps& steps, const Place& place, const std::vector<float>& gain) {
   steps.add("norm", [this, d = architecture_.d_model, residual = place.residual, &gain](Rows rows) {
     rms_norm(residual + rows.first * d, rows.count, d, d, gain.data(), architecture_.norm_eps,
-             normed_.data() + rows.scratch * d, d);
+             normed_.data() + rows.scratch * normed_stride_, normed_stride_);
   });
 }
 
@@ -250,7 +255,7 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
   const AttentionTensors tensors{{q, rows, q_size, stride},
                                  {q + q_size, rows, kv_size, stride},
                                  {q + q_size + kv_size, rows, kv_size, stride},
-                                 {z_.data(), rows, q_size, q_size}};
+                                 {z_.data(), rows, q_size, z_stride_}};
   if (!place.wants(Point::scores) && !place.wants(Point::pattern)) {
     attention_(tensors, offsets_, group.first_prompt, group.last_prompt, sinks);
     return;
@@ -276,23 +281,20 @@ void Block::output_and_mlp(const BlockWeights& weights, const Place& place, Step
     return MatrixView{post_.data() + rows.scratch * width, rows.count, width, width};
   };
 
-  steps.point(Point::z, z_.data(), q_size, {a.n_heads, a.head_dim});
+  steps.point(Point::z, z_.data(), z_stride_, {a.n_heads, a.head_dim});
   steps.add(
       "attention output",
       [=, this, &weights](Rows rows) {
-        weights.o({z_.data() + rows.first * q_size, rows.count, q_size, q_size}, update(rows));
+        weights.o({z_.data() + rows.first * z_stride_, rows.count, q_size, z_stride_}, update(rows));
       },
       2.0 * static_cast<double>(d * q_size));
   steps.scratch_point(Point::attn_out, update_, d, {d});
   add_update(steps, place);
   steps.point(Point::resid_mid, place.residual, d, {d});
   add_norm(steps, place, weights.ln2);
-  steps.scratch_point(Point::ln2_out, normed_, d, {d});
+  steps.scratch_point(Point::ln2_out, normed_, normed_stride_, {d});
   steps.add(
-      "mlp gate, up",
-      [=, this, &weights](Rows rows) {
-        weights.gate_up({normed_.data() + rows.scratch * d, rows.count, d, d}, gate_up(rows));
-      },
+      "mlp gate, up", [=, this, &weights](Rows rows) { weights.gate_up(normed(rows), gate_up(rows)); },
       4.0 * static_cast<double>(d * width));
   steps.scratch_point(Point::mlp_pre, gate_up_, 2 * width, {width});
   steps.add("activation", [=, this](Rows rows) {

@@ -69,14 +69,16 @@ class Block {
   void output_and_mlp(const BlockWeights& weights, const Place& place, Steps& steps);
   void add_norm(Steps& steps, const Place& place, const std::vector<float>& gain);
   void add_update(Steps& steps, const Place& place);
+  ConstMatrixView normed(const Rows& rows) const;
   void rotate(const Place& place, int64_t first, int64_t count);
 
   const Architecture& architecture_;
   std::span<const int64_t> offsets_;
   CausalAttention attention_;
   RopeTable rope_;
-  Buffer qkv_, z_;                           // rows of a group
-  Buffer normed_, update_, gate_up_, post_;  // rows of a slice
+  Buffer qkv_, z_;                            // rows of a group
+  Buffer normed_, update_, gate_up_, post_;   // rows of a slice
+  int64_t z_stride_ = 0, normed_stride_ = 0;  // as the products that read them like it
 };
 
 }  // namespace spikescope

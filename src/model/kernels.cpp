@@ -33,6 +33,8 @@ struct MultiplyFloats {
   }
 };
 
+constexpr int kSecondLevel = 2;  // cache, in __builtin_prefetch's terms
+
 /// kRows x kVectors accumulators. The loops over them have constant bounds and are unrolled, which leaves the
 /// accumulators in registers; memcpy is an unaligned load or store.
 template <class Multiply, class Vector, int kRows, int kVectors>
@@ -46,6 +48,10 @@ SPIKESCOPE_INLINE void micro_kernel(const float* left, const float* panel, int64
     for (int v = 0; v < kVectors; ++v) sums[r][v] = Vector{};
   for (int64_t i = 0; i < inner; ++i) {
     Vector columns[kVectors];
+    // What the next call reads comes from far: a layer's weights are used once before the next layer's push them out.
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      __builtin_prefetch(panel + ((inner + i) * kVectors + v) * kWidth, 0, kSecondLevel);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) std::memcpy(&columns[v], panel + (i * kVectors + v) * kWidth, sizeof(Vector));
 #pragma GCC unroll 16
@@ -71,6 +77,32 @@ template <int kRows>
 SPIKESCOPE_AVX512 void avx512(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
                               bool add) {
   micro_kernel<MultiplyFloats, Float16, kRows, 2>(left, panel, inner, out, out_stride, add);
+}
+
+/// Halves change places, then quarters, eighths, sixteenths.
+SPIKESCOPE_AVX512 void transpose16(const float* from, int64_t stride, float* to, int64_t to_stride) {
+  using Lanes [[gnu::vector_size(64)]] = int;
+  Float16 rows[16];
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) std::memcpy(&rows[r], from + r * stride, sizeof(Float16));
+#pragma GCC unroll 4
+  for (int half = 8; half > 0; half /= 2) {
+    Lanes upper, lower;  // lane i of the row above, or 16 + i of the row `half` below
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      upper[i] = (i & half) ? 16 + i - half : i;
+      lower[i] = (i & half) ? 16 + i : i + half;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) {
+      if (r & half) continue;
+      const Float16 above = rows[r], below = rows[r + half];
+      rows[r] = __builtin_shuffle(above, below, upper);
+      rows[r + half] = __builtin_shuffle(above, below, lower);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof(Float16));
 }
 
 template <int kRows>
@@ -189,10 +221,10 @@ bool cpu_has(unsigned subleaf, unsigned bit) {
 
 }  // namespace
 
-const Kernel kAvx512Kernel = {"AVX-512", 14, 32, 1, false, 128, avx512_table.data(), nullptr};
-const Kernel kAvx2Kernel = {"AVX2", 6, 16, 1, false, 128, avx2_table.data(), nullptr};
-const Kernel kAvx512Bf16Kernel = {"AVX512-BF16", 14, 32, 1, true, 128, avx512_bf16_table.data(), nullptr};
-const Kernel kAmxKernel = {"AMX-BF16", 32, 32, 16, true, 256, amx_table.data(), configure_tiles};
+const Kernel kAvx512Kernel = {"AVX-512", 14, 32, 1, false, 192, avx512_table.data(), transpose16, nullptr};
+const Kernel kAvx2Kernel = {"AVX2", 6, 16, 1, false, 128, avx2_table.data(), nullptr, nullptr};
+const Kernel kAvx512Bf16Kernel = {"AVX512-BF16", 14, 32, 1, true, 128, avx512_bf16_table.data(), transpose16, nullptr};
+const Kernel kAmxKernel = {"AMX-BF16", 32, 32, 16, true, 256, amx_table.data(), transpose16, configure_tiles};
 
 bool has_avx512() { return __builtin_cpu_supports("avx512f") != 0; }
 bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }

@@ -22,6 +22,9 @@ constexpr int64_t kLeftStride = kMostInner + 16;
 using MicroKernel = void (*)(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
                              bool add);
 
+/// Side of the squares that a kernel can transpose, in words.
+constexpr int64_t kTranspose = 16;
+
 struct Kernel {
   std::string_view name;
   int64_t rows;        ///< most rows of a micro-kernel
@@ -31,7 +34,9 @@ struct Kernel {
   /// Words of a panel's column to take at a time: such a part of a panel stays in the first-level cache.
   int64_t panel_words;
   const MicroKernel* micro;  ///< [rows + 1], by rows; the first is unused
-  void (*prepare)();         ///< called before a series of them on a thread; may be null
+  /// to[i * to_stride + r] = from[r * stride + i] for r, i < kTranspose; may be null.
+  void (*transpose)(const float* from, int64_t stride, float* to, int64_t to_stride);
+  void (*prepare)();  ///< called before a series of them on a thread; may be null
 };
 
 /// 14 rows x 32 columns in 28 of the 32 registers. Needs AVX-512F.

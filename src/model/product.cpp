@@ -163,18 +163,30 @@ void Panels::reset(int64_t inner, int64_t columns) {
 }
 
 void Panels::set_columns(int64_t first, ConstMatrixView rows) {
-  // Sixteen words of a row at a time: the lines they are spread over are still there when the next row comes.
-  constexpr int64_t kStep = 16;
   const Choice& choice = *current();
-  const int64_t values = choice.pairs() ? 2 * kStep : kStep;
-  float words[kStep];
-  for (int64_t begin = 0; begin < inner_; begin += values) {
-    const int64_t count = std::min(values, inner_ - begin), filled = choice.pairs() ? (count + 1) / 2 : count;
-    for (int64_t row = 0; row < rows.rows; ++row) {
-      const int64_t column = first + row;
+  const bool as_it_is = !choice.pairs() && !choice.rounds();
+  const int64_t values = choice.pairs() ? 2 * kTranspose : kTranspose;
+  float words[kTranspose * kTranspose];
+  // Squares of rows that share lines of a panel, and of as many words.
+  for (int64_t row = 0, count = 0; row < rows.rows; row += count) {
+    const int64_t column = first + row;
+    count = std::min(kTranspose - column % kTranspose, rows.rows - row);
+    for (int64_t begin = 0; begin < inner_; begin += values) {
+      const int64_t here = std::min(values, inner_ - begin), filled = choice.pairs() ? (here + 1) / 2 : here;
+      const float* from = rows.data + row * rows.stride + begin;
+      int64_t stride = rows.stride;
+      if (!as_it_is) {
+        for (int64_t r = 0; r < count; ++r) fill_row(choice, from + r * stride, here, filled, words + r * kTranspose);
+        from = words;
+        stride = kTranspose;
+      }
       float* to = panel(column / width_) + (choice.pairs() ? begin / 2 : begin) * width_ + column % width_;
-      fill_row(choice, rows.data + row * rows.stride + begin, count, filled, words);
-      for (int64_t i = 0; i < filled; ++i) to[i * width_] = words[i];
+      if (choice.kernel && choice.kernel->transpose && count == kTranspose && filled == kTranspose) {
+        choice.kernel->transpose(from, stride, to, width_);
+        continue;
+      }
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t i = 0; i < filled; ++i) to[i * width_ + r] = from[r * stride + i];
     }
   }
 }
@@ -196,6 +208,11 @@ void Panels::set_rows(ConstMatrixView rows) {
   }
 }
 
+int64_t left_stride(int64_t columns) {
+  const Choice& choice = *current();
+  return choice.kernel && choice.dtype == Dtype::float32 && columns <= kMostInner ? kLeftStride : columns;
+}
+
 void product(ConstMatrixView a, const Panels& b, MatrixView out) {
   const Choice& choice = *current();
   const int64_t values_a_word = choice.pairs() ? 2 : 1;
@@ -212,21 +229,23 @@ void product(ConstMatrixView a, const Panels& b, MatrixView out) {
   const Kernel& kernel = *choice.kernel;
   if (kernel.prepare) kernel.prepare();
   const int64_t words = words_for(a.columns);
-  thread_local Buffer left(kLeftRows * kLeftStride);
+  thread_local Buffer copy(kLeftRows * kLeftStride);
+  const bool as_it_is = a.stride == kLeftStride && left_stride(a.columns) == kLeftStride;
   for (int64_t row = 0; row < a.rows; row += kLeftRows) {
     const int64_t rows = std::min(kLeftRows, a.rows - row);
     for (int64_t begin = 0; begin < words; begin += kMostInner) {
       const int64_t inner = std::min(kMostInner, words - begin), first = begin * values_a_word;
-      for (int64_t r = 0; r < rows; ++r)
+      const float* left = as_it_is ? a.data + row * a.stride : copy.data();
+      for (int64_t r = 0; r < rows && !as_it_is; ++r)
         fill_row(choice, a.data + (row + r) * a.stride + first, std::min(inner * values_a_word, a.columns - first),
-                 inner, left.data() + r * kLeftStride);
+                 inner, copy.data() + r * kLeftStride);
       for (int64_t column = 0; column < out.columns; column += kernel.columns) {
         const MatrixView part{out.data + row * out.stride + column, rows,
                               std::min(kernel.columns, out.columns - column), out.stride};
         const float* panel = b.panel(column / kernel.columns) + begin * kernel.columns;
         for (int64_t step = 0; step < inner; step += kernel.panel_words)
-          multiply_panel(kernel, left.data() + step, panel + step * kernel.columns,
-                         std::min(kernel.panel_words, inner - step), part, begin + step > 0);
+          multiply_panel(kernel, left + step, panel + step * kernel.columns, std::min(kernel.panel_words, inner - step),
+                         part, begin + step > 0);
       }
     }
   }

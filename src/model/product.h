@@ -48,6 +48,9 @@ class Panels {
   int64_t inner_ = 0, inner_words_ = 0, columns_ = 0, width_ = 0;
 };
 
+/// Distance of rows of `columns` values at which product() takes a left side as it is; at another it makes a copy.
+int64_t left_stride(int64_t columns);
+
 /// out = a b: [m, k] x [k, n] -> [m, n], with the first k = a.columns rows and n = out.columns columns of `b`. Runs on
 /// the calling thread. A value of `out` depends on its row of `a` alone, to the bit, not on what other rows there are.
 void product(ConstMatrixView a, const Panels& b, MatrixView out);
