@@ -171,9 +171,8 @@ Block::Block(const Architecture& architecture, std::span<const int64_t> offsets,
   const int64_t kv = architecture.n_kv_heads * architecture.head_dim;
   const int64_t scratch = std::max(std::min(largest_group, kSliceRows), threads() * kRowsAPiece);
   qkv_.resize(largest_group * (q + 2 * kv));
-  z_stride_ = left_stride(q);
   normed_stride_ = left_stride(d);
-  z_.resize(largest_group * z_stride_);
+  z_.resize(largest_group * q);
   normed_.resize(scratch * normed_stride_);
   update_.resize(scratch * d);
   gate_up_.resize(scratch * 2 * architecture.mlp_width);
@@ -255,7 +254,7 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
   const AttentionTensors tensors{{q, rows, q_size, stride},
                                  {q + q_size, rows, kv_size, stride},
                                  {q + q_size + kv_size, rows, kv_size, stride},
-                                 {z_.data(), rows, q_size, z_stride_}};
+                                 {z_.data(), rows, q_size, q_size}};
   if (!place.wants(Point::scores) && !place.wants(Point::pattern)) {
     attention_(tensors, offsets_, group.first_prompt, group.last_prompt, sinks);
     return;
@@ -281,11 +280,11 @@ void Block::output_and_mlp(const BlockWeights& weights, const Place& place, Step
     return MatrixView{post_.data() + rows.scratch * width, rows.count, width, width};
   };
 
-  steps.point(Point::z, z_.data(), z_stride_, {a.n_heads, a.head_dim});
+  steps.point(Point::z, z_.data(), q_size, {a.n_heads, a.head_dim});
   steps.add(
       "attention output",
       [=, this, &weights](Rows rows) {
-        weights.o({z_.data() + rows.first * z_stride_, rows.count, q_size, z_stride_}, update(rows));
+        weights.o({z_.data() + rows.first * q_size, rows.count, q_size, q_size}, update(rows));
       },
       2.0 * static_cast<double>(d * q_size));
   steps.scratch_point(Point::attn_out, update_, d, {d});

@@ -76,9 +76,9 @@ class Block {
   std::span<const int64_t> offsets_;
   CausalAttention attention_;
   RopeTable rope_;
-  Buffer qkv_, z_;                            // rows of a group
-  Buffer normed_, update_, gate_up_, post_;   // rows of a slice
-  int64_t z_stride_ = 0, normed_stride_ = 0;  // as the products that read them like it
+  Buffer qkv_, z_;                           // rows of a group
+  Buffer normed_, update_, gate_up_, post_;  // rows of a slice
+  int64_t normed_stride_ = 0;                // as the products that read it like it
 };
 
 }  // namespace spikescope

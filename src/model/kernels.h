@@ -11,7 +11,7 @@
 namespace spikescope {
 
 /// Words of a row of the left side that are taken at once.
-constexpr int64_t kMostInner = 1024;
+constexpr int64_t kMostInner = 2048;
 /// Distance of the rows of the left side, in words. A constant, so that one register points to all of them; and a line
 /// more than a power of two, so that they do not fall on each other in the cache.
 constexpr int64_t kLeftStride = kMostInner + 16;

@@ -25,11 +25,12 @@ void exponentials(float* row, int64_t length, float shift, float scale, double* 
     float block_sum = 0.0f, block_weighted = 0.0f;
 #pragma omp simd reduction(+ : block_sum, block_weighted)
     for (int64_t i = begin; i < end; ++i) {
-      const float s = (row[i] - shift) * scale;
-      const float e = exponential(s);
+      const float s = (row[i] - shift) * scale;  // 0 at most
+      const float in_range = std::max(s, kLeastExponent);
+      const float e = s < kLeastExponent ? 0.0f : exponential_in_range(in_range);
       row[i] = e;
       block_sum += e;
-      block_weighted += e * std::max(s, -87.3f);
+      block_weighted += e * in_range;
     }
     *sum += block_sum;
     *weighted += block_weighted;
