@@ -3,11 +3,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <vector>
 
 #include "base/fail.h"
 #include "io/posix_file.h"
@@ -87,19 +89,26 @@ MappedFile::~MappedFile() {
   ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::will_need(std::span<const std::byte> range) {
-  const auto begin = reinterpret_cast<uintptr_t>(range.data());
-  advise(begin / page_size() * page_size(), begin + range.size(), MADV_WILLNEED);
-}
-
 void MappedFile::fetch(std::span<const std::byte> range) {
   const auto begin = reinterpret_cast<uintptr_t>(range.data()), end = begin + range.size();
-  will_need(range);
 #ifdef MADV_POPULATE_READ
   if (advise(begin / page_size() * page_size(), end, MADV_POPULATE_READ)) return;
 #endif
   // An older kernel: a byte of each page will do.
   for (size_t i = 0; i < range.size(); i += page_size()) static_cast<void>(*(const volatile std::byte*)(&range[i]));
+}
+
+size_t MappedFile::resident(std::span<const std::byte> range) {
+  const uintptr_t first = reinterpret_cast<uintptr_t>(range.data()), begin = first / page_size() * page_size();
+  const uintptr_t end = first + range.size();
+  std::vector<unsigned char> pages((end - begin + page_size() - 1) / page_size());
+  if (pages.empty() || ::mincore(reinterpret_cast<void*>(begin), end - begin, pages.data()) != 0) return 0;
+  size_t bytes = 0;
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const uintptr_t page = begin + i * page_size();
+    if (pages[i] & 1) bytes += std::min(page + page_size(), end) - std::max(page, first);
+  }
+  return bytes;
 }
 
 void MappedFile::release(std::span<const std::byte> range) {

@@ -18,10 +18,11 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
 
-  /// Tells the kernel that a range is needed soon: it begins to read it, and the call returns at once.
-  static void will_need(std::span<const std::byte> range);
   /// Brings a range into memory; returns when it is there.
   static void fetch(std::span<const std::byte> range);
+  /// Bytes of a range that lie in memory, the system's page cache included, as far as it tells (it hides that of other
+  /// users' files).
+  static size_t resident(std::span<const std::byte> range);
   /// A range is needed no more: it counts to this process' memory no longer, and may be fetched again.
   static void release(std::span<const std::byte> range);
 

@@ -44,12 +44,15 @@ void WeightStream::want(int layer) {
     const std::lock_guard lock(mutex_);
     wanted_ = layer;
   }
-  changed_.notify_one();
+  changed_.notify_all();
 }
 
 void WeightStream::loading(int layer) {
   loaded_ = layer - 1;  // a pass may begin later than with block 0
   want(layer + 1);
+  // Two readers in one file are slower than one: the kernel no longer sees that either goes straight on.
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return fetched_ >= layer || failure_; });
 }
 
 void WeightStream::loaded(int layer) {
@@ -67,63 +70,72 @@ std::string WeightStream::sha256() {
 }
 
 void WeightStream::run() try {
-  for (int layer = -1; layer != kEverything;) {
-    {
+  while (!stop_) {
+    const int wanted = wanted_;
+    if (fetched_ < wanted && wanted != kEverything) {
+      fetch(fetched_ + 1);
+    } else if (!hash_ || !hash_chunk(wanted)) {
+      if (wanted == kEverything) return;
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return wanted_ != layer; });
-      layer = wanted_;
+      changed_.wait(lock, [&] { return wanted_ != wanted; });
     }
-    if (hash_) advance_hash(layer);
-    if (layer == kEverything) continue;
-    for (File& file : files_)
-      for (Segment& segment : file.segments)
-        if (segment.layer > loaded_ && segment.layer <= layer && !segment.fetched) fetch(segment);
   }
 } catch (...) {
-  failure_ = std::current_exception();
-}
-
-void WeightStream::fetch(Segment& segment) {
-  for (size_t done = 0; done < segment.bytes.size() && !stop_; done += kChunk)
-    MappedFile::fetch(segment.bytes.subspan(done, std::min(kChunk, segment.bytes.size() - done)));
-  segment.fetched = true;
-  bytes_read_ += static_cast<int64_t>(segment.bytes.size());
-}
-
-/// Hashes on, up to the first byte that only a block after `layer` needs: what is read too early would have to be read
-/// again.
-void WeightStream::advance_hash(int layer) {
-  for (; hash_file_ < files_.size(); ++hash_file_, hash_offset_ = 0) {
-    File& file = files_[hash_file_];
-    while (hash_offset_ < file.bytes.size()) {
-      // The tensor here, or the next one.
-      const std::byte* here = file.bytes.data() + hash_offset_;
-      const auto segment =
-          std::upper_bound(file.segments.begin(), file.segments.end(), here,
-                           [](const std::byte* at, const Segment& s) { return at < s.bytes.data() + s.bytes.size(); });
-      size_t end = file.bytes.size();
-      bool needed_later = false;
-      if (segment != file.segments.end() && here < segment->bytes.data()) {
-        end = static_cast<size_t>(segment->bytes.data() - file.bytes.data());
-      } else if (segment != file.segments.end()) {
-        if (segment->layer > layer) return;
-        end = hash_offset_ + static_cast<size_t>(segment->bytes.data() + segment->bytes.size() - here);
-        segment->fetched = true;
-        needed_later = segment->layer > loaded_ && layer != kEverything;
-      }
-      while (hash_offset_ < end) {
-        if (stop_) return;
-        const size_t count = std::min(kChunk, end - hash_offset_), rest = file.bytes.size() - hash_offset_ - count;
-        const Bytes chunk = file.bytes.subspan(hash_offset_, count);
-        MappedFile::fetch(chunk);
-        MappedFile::will_need(file.bytes.subspan(hash_offset_ + count, std::min(kChunk, rest)));
-        hash_->update(chunk);
-        if (!needed_later) MappedFile::release(chunk);
-        hash_offset_ += count;
-        bytes_read_ += static_cast<int64_t>(count);
-      }
-    }
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
   }
+  changed_.notify_all();
+}
+
+void WeightStream::fetch(int layer) {
+  for (File& file : files_)
+    for (Segment& segment : file.segments) {
+      if (segment.layer != layer || segment.layer <= loaded_ || segment.fetched) continue;
+      for (size_t done = 0; done < segment.bytes.size() && !stop_; done += kChunk)
+        MappedFile::fetch(segment.bytes.subspan(done, std::min(kChunk, segment.bytes.size() - done)));
+      segment.fetched = true;
+      bytes_read_ += static_cast<int64_t>(segment.bytes.size());
+    }
+  {
+    const std::lock_guard lock(mutex_);
+    fetched_ = layer;
+  }
+  changed_.notify_all();
+}
+
+/// Hashes the next bytes, unless only a block after `layer` needs them: what is read too early would have to be read
+/// again. Whether there were any.
+bool WeightStream::hash_chunk(int layer) {
+  while (hash_file_ < files_.size() && hash_offset_ == files_[hash_file_].bytes.size()) {
+    ++hash_file_;
+    hash_offset_ = 0;
+  }
+  if (hash_file_ == files_.size()) return false;
+  const File& file = files_[hash_file_];
+  // The tensor here, or the next one.
+  const std::byte* here = file.bytes.data() + hash_offset_;
+  const auto segment =
+      std::upper_bound(file.segments.begin(), file.segments.end(), here,
+                       [](const std::byte* at, const Segment& s) { return at < s.bytes.data() + s.bytes.size(); });
+  const std::byte* end = file.bytes.data() + file.bytes.size();
+  bool fetched = false, needed_later = false;
+  if (segment != file.segments.end() && here < segment->bytes.data()) {
+    end = segment->bytes.data();
+  } else if (segment != file.segments.end()) {
+    if (segment->layer > layer) return false;
+    end = segment->bytes.data() + segment->bytes.size();
+    fetched = segment->fetched;
+    needed_later = segment->layer > loaded_ && layer != kEverything;
+  }
+  const Bytes chunk(here, std::min(kChunk, static_cast<size_t>(end - here)));
+  // What was fetched for its block is still in the page cache, as a rule.
+  bytes_read_ += static_cast<int64_t>(fetched ? chunk.size() - MappedFile::resident(chunk) : chunk.size());
+  MappedFile::fetch(chunk);
+  hash_->update(chunk);
+  if (!needed_later) MappedFile::release(chunk);
+  hash_offset_ += chunk.size();
+  return true;
 }
 
 }  // namespace spikescope

@@ -27,7 +27,8 @@ class WeightStream {
   WeightStream(const WeightStream&) = delete;
   WeightStream& operator=(const WeightStream&) = delete;
 
-  /// The pass is about to convert block `layer`: the block after it is wanted next. Layers only go up.
+  /// The pass is about to convert block `layer`: returns when its bytes are there. The block after it is wanted next.
+  /// Layers only go up.
   void loading(int layer);
   /// Block `layer` is converted; its bytes may leave memory.
   void loaded(int layer);
@@ -53,8 +54,8 @@ class WeightStream {
 
   void want(int layer);
   void run();
-  void fetch(Segment& segment);
-  void advance_hash(int layer);
+  void fetch(int layer);
+  bool hash_chunk(int layer);
 
   std::vector<File> files_;
   std::unique_ptr<Sha256> hash_;
@@ -64,7 +65,7 @@ class WeightStream {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  int wanted_ = -1;  // blocks up to this one
+  std::atomic<int> wanted_ = -1, fetched_ = -1;  // blocks up to this one
   std::atomic<bool> stop_ = false;
   std::exception_ptr failure_;
   std::thread thread_;

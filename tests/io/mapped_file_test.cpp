@@ -41,12 +41,13 @@ TEST(MappedFile, AdviceChangesNoBytes) {
   for (const size_t first : {size_t{0}, size_t{1}, size_t{5000}, size_t{999'999}}) {
     for (const size_t count : {size_t{0}, size_t{1}, size_t{4096}, size_t{500'000}}) {
       const auto range = bytes.subspan(first, std::min(count, bytes.size() - first));
-      MappedFile::will_need(range);
       MappedFile::fetch(range);
+      EXPECT_EQ(MappedFile::resident(range), range.size());
       MappedFile::release(range);
     }
   }
   MappedFile::fetch({});
+  EXPECT_EQ(MappedFile::resident({}), 0u);
   MappedFile::release({});
   EXPECT_EQ(std::memcmp(bytes.data(), text.data(), text.size()), 0);
 }
