@@ -14,8 +14,12 @@ namespace {
 constexpr int64_t kMostTokens = 1024, kFewestTokens = 64;
 constexpr double kMostFlops = 6e10;
 
-/// The program, its libraries, a vocabulary, HDF5's buffers.
-constexpr int64_t kProgramBytes = int64_t{48} << 20;
+/// The program, its libraries, HDF5's buffers; a tokenizer's tables, for each piece. Measured.
+constexpr int64_t kProgramBytes = int64_t{36} << 20, kPieceBytes = 320;
+
+/// Around the blocks: the dump's files, states copied and written, the tracker. Measured, and good for any disk that is
+/// no slower than a copy: what is written goes to the page cache.
+constexpr double kRunSeconds = 0.04, kLayerSeconds = 0.002, kDumpBytesASecond = 1.5e9;
 
 struct Prompts {
   int64_t windows, length;
@@ -113,8 +117,8 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
   const int64_t q = a.n_heads * a.head_dim, kv = a.n_kv_heads * a.head_dim;
   const int64_t rows = std::min(prompts.tokens(), std::max(group_rows, prompts.length));
   const int64_t value = sizeof(float);
-  // The stream itself, its copies for the dump and for --resume.
-  const int64_t residual = 4 * prompts.tokens() * a.d_model * value;
+  // The stream itself, and what the dump and --resume hold of it at a time.
+  const int64_t residual = 5 * prompts.tokens() * a.d_model * value / 2;
   const int64_t projections = rows * (2 * q + 4 * kv) * value;  // with keys and values in panels
   // Sums over queries, in double while a group is in work: of each chunk of 512 queries of each head.
   const int64_t chunks = (prompts.length + 511) / 512;
@@ -122,7 +126,8 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
       rows * a.n_heads * chunks * static_cast<int64_t>(sizeof(double)) + 4 * prompts.tokens() * a.n_heads * value;
   const int64_t scores = threads() * 56 * prompts.length * value;
   const auto converted = static_cast<int64_t>(block_weights(a)) * value;
-  return kProgramBytes + residual + projections + sums + scores + converted + 2 * block_file_bytes(weights);
+  return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + converted +
+         2 * block_file_bytes(weights);
 }
 
 }  // namespace
@@ -136,12 +141,14 @@ CaptureEstimate estimate_capture(const Checkpoint& checkpoint, int64_t windows, 
 
   CaptureEstimate estimate;
   estimate.tokens = whole.tokens();
-  estimate.seconds = layers * (block.weights + block.rest * linear + block.attention * whole.pairs() / trial.pairs());
+  estimate.dump_bytes = whole.tokens() * a.d_model * a.n_layers * static_cast<int64_t>(sizeof(float));
+  estimate.seconds = layers * (block.weights + block.rest * linear + block.attention * whole.pairs() / trial.pairs()) +
+                     kRunSeconds + kLayerSeconds * layers +
+                     static_cast<double>(estimate.dump_bytes) / kDumpBytesASecond;
   const double flops = layers * (2.0 * block_weights(a) * static_cast<double>(whole.tokens()) +
                                  4.0 * whole.pairs() * static_cast<double>(a.n_heads * a.head_dim));
   estimate.compute_rate = flops / estimate.seconds;
   estimate.peak_bytes = peak_bytes(checkpoint.weights(), whole, RunOptions{}.group_rows);
-  estimate.dump_bytes = whole.tokens() * a.d_model * a.n_layers * static_cast<int64_t>(sizeof(float));
   return estimate;
 }
 

@@ -1,8 +1,10 @@
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <map>
 
 #include "base/fail.h"
@@ -21,10 +23,12 @@ namespace fs = std::filesystem;
 namespace spikescope {
 namespace {
 
+/// Most memory in use so far. getrusage() would count what the process that started this one had.
 int64_t peak_rss_mib() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss / 1024;
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("VmHWM:")) return std::atoll(line.c_str() + std::strlen("VmHWM:")) / 1024;
+  return 0;
 }
 
 Bos parse_bos(const std::string& bos) {
