@@ -7,6 +7,7 @@ OPENBLAS_L2_SIZE are unset in all of them: where a machine sets them, they can h
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import shlex
@@ -54,11 +55,22 @@ def write_ids(options, folder, windows, length):
     return path
 
 
-def ours(options, ids, folder, dtype):
-    command = [options.program, "capture", "--model", options.gguf, "--ids", ids, "--points", "blocks.*.resid_post",
+def writing(options, ids, folder, layers):
+    """Time of a capture of all states over that of one of the last state alone; both in turns."""
+    seconds = {}
+    for _ in range(options.repeat):
+        for points in ("blocks.*.resid_post", f"blocks.{layers - 1}.resid_post"):
+            run = ours(options, ids, folder, "float32", points, repeat=1)
+            seconds[points] = min(seconds.get(points, math.inf), run["seconds"])
+    every, last = seconds.values()
+    return every / last
+
+
+def ours(options, ids, folder, dtype, points="blocks.*.resid_post", repeat=None):
+    command = [options.program, "capture", "--model", options.gguf, "--ids", ids, "--points", points,
                "--sinks", "--out", os.path.join(folder, "capture"), "--threads", str(options.threads), "--dtype", dtype, "--json", "--quiet"]
     runs = []
-    for _ in range(options.repeat):
+    for _ in range(repeat or options.repeat):
         result = call(command)
         found = last_json(result.stdout)
         if result.returncode or not found:
@@ -85,9 +97,13 @@ def blas_rate(options):
     return sum(flops.values()) / sum(flops[name] / best[name] for name in flops)
 
 
+def architecture(options):
+    return json.loads(call([options.program, "inspect", "--json", "--no-estimate", options.gguf]).stdout)["architecture"]
+
+
 def share_of_limit(options, row, windows, length, rate):
     """Products of the pass, the causal half of attention included, a second, over what the BLAS does."""
-    shape = json.loads(call([options.program, "inspect", "--json", options.gguf]).stdout)["architecture"]
+    shape = architecture(options)
     heads, kv, hd = shape["n_heads"], shape["n_kv_heads"], shape["head_dim"]
     weights = shape["d_model"] * (2 * heads * hd + 2 * kv * hd + 3 * shape["mlp_width"])
     pairs = windows * length * (length + 1) / 2
@@ -105,6 +121,25 @@ def peer(options, name, ids):
         lines = result.stderr.strip().splitlines()
         found = dict(peer=name, error=lines[-1] if lines else f"exit code {result.returncode}")
     return dict(found, command=shlex.join(command))
+
+
+def plot(report, path):
+    """Tokens a second by length, a line a tool; where one has run out of memory its line ends."""
+    lines = {}
+    for size, rows in report["sizes"].items():
+        for row in rows:
+            if "tokens_per_s" in row:
+                lines.setdefault(row["peer"], []).append((int(size.split(" x ")[1]), row["tokens_per_s"]))
+    lengths = sorted({length for points in lines.values() for length, _ in points})
+    colors = ["#d62728", "#ff9896", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f"]
+    script = ["set terminal svg size 860,520 font 'DejaVu Sans,12' background '#ffffff'", f"set output '{path}'",
+              "set logscale xy", "set grid lc rgb '#dddddd'", "set xlabel 'tokens a window'", "set ylabel 'tokens a second'",
+              "set key outside right", "set xtics (" + ", ".join(f"'{n:,}' {n}" for n in lengths) + ")", "set format y '%.0f'"]
+    for i, points in enumerate(lines.values()):
+        script.append(f"$data{i} << END\n" + "\n".join(f"{x} {y}" for x, y in sorted(points)) + "\nEND")
+    script.append("plot " + ", ".join(f"$data{i} with linespoints lw 2 pt {5 if name.startswith('spikescope') else 7} ps 0.7 "
+                                      f"lc rgb '{colors[i % len(colors)]}' title '{name}'" for i, name in enumerate(lines)))
+    subprocess.run(["gnuplot"], input="\n".join(script) + "\n", text=True, check=True)
 
 
 def cpu():
@@ -137,6 +172,8 @@ def markdown(report):
         if size in report["limit"]:
             share, rate = report["limit"][size]
             lines += [f"Share of the limit in float32: {share:.2f} (LibTorch's BLAS does {rate:.0f} GFLOP/s at the block's shapes).", ""]
+        if size in report["writing"]:
+            lines += [f"All states cost {100 * report['writing'][size] - 100:.1f} % more time than the last one alone.", ""]
     return "\n".join(lines + [f"Command: `{report['command']}`", ""])
 
 
@@ -149,8 +186,10 @@ def main():
     parser.add_argument("--size", action="append", metavar="WINDOWSxLENGTH", help="repeatable (default: 4x512 and 2x2048)")
     parser.add_argument("--peer", action="append", choices=PEERS, help="repeatable (default: all)")
     parser.add_argument("--limit", action="store_true", help="also measure the BLAS, and what share of its rate the pass reaches")
+    parser.add_argument("--writing", action="store_true", help="also measure what writing the states costs")
     parser.add_argument("--alone", action="store_true", help="Spikescope only")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--plot", help="SVG file: tokens a second by length (gnuplot)")
+    parser.add_argument("--repeat", type=int, default=3, help="peers begin no repetition after a minute")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--memory-gib", type=float, default=18, help="address space that a peer may take")
     parser.add_argument("--out", default=os.path.join(ROOT, "build-bench"))
@@ -162,7 +201,7 @@ def main():
         options.gguf = fetched.stdout.strip()
 
     report = dict(cpu=cpu(), threads=options.threads, date=datetime.date.today().isoformat(), repeat=options.repeat,
-                  command=shlex.join(["benchmarks/run.sh", *sys.argv[1:]]), sizes={}, limit={}, versions="")
+                  command=shlex.join(["benchmarks/run.sh", *sys.argv[1:]]), sizes={}, limit={}, writing={}, versions="")
     versions = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in options.size or ["4x512", "2x2048"]:
@@ -177,6 +216,8 @@ def main():
             if options.limit:
                 rate = blas_rate(options)
                 report["limit"][size.replace("x", " x ")] = (share_of_limit(options, rows[0], windows, length, rate), rate)
+            if options.writing:
+                report["writing"][size.replace("x", " x ")] = writing(options, ids, folder, architecture(options)["n_layers"])
             report["sizes"][size.replace("x", " x ")] = rows
     report["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     os.makedirs(options.out, exist_ok=True)
@@ -184,6 +225,8 @@ def main():
         json.dump(report, file, indent=2)
     with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
         file.write(markdown(report))
+    if options.plot:
+        plot(report, options.plot)
     print(markdown(report))
 
 

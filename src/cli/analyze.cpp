@@ -32,7 +32,8 @@ std::vector<const Analysis*> chosen_analyses(const std::vector<std::string>& nam
 
 /// The checkpoint that the dump records, or another file with the same weights. nullptr, with a note, when the recorded
 /// one is gone: analyses then leave out what needs weights.
-std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::string& model, const Session& session) {
+std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::string& model, bool just_captured,
+                                               const Session& session) {
   const DumpInfo info = DumpReader(out).info();
   const fs::path path = model.empty() ? fs::path(info.model) : resolve_model(model);
   if (model.empty() && !fs::exists(path)) {
@@ -42,6 +43,7 @@ std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::s
     return nullptr;
   }
   auto checkpoint = Checkpoint::open(path);
+  if (just_captured) return checkpoint;
   if (const std::string found = checkpoint->sha256(); found != info.model_sha256)
     fail(
         "{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with "
@@ -53,9 +55,9 @@ std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::s
 }  // namespace
 
 void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model,
-                     const Session& session) {
+                     bool just_captured, const Session& session) {
   const std::vector<const Analysis*> chosen = chosen_analyses(names);
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, session);
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, just_captured, session);
   const auto weights = [&]() -> const ModelWeights& {
     if (!checkpoint) fail("the checkpoint is gone");
     return checkpoint->weights();
@@ -89,7 +91,7 @@ Results are OUT/results/<analysis>.json and .h5 (docs/results.md).)");
   command->callback([options, &session] {
     session.action = [options, &session] {
       set_threads(session.threads);
-      run_analyses_on(options->out, options->only, options->model, session);
+      run_analyses_on(options->out, options->only, options->model, false, session);
       Json files = Json::array();
       for (const Analysis* analysis : chosen_analyses(options->only))
         files.push_back((options->out / "results" / (std::string(analysis->name) + ".json")).string());

@@ -54,9 +54,10 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 Json to_json(const CaptureSummary& summary);
 
 /// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty:
-/// the dump's own checkpoint.
+/// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is
+/// not compared once more, which would read it once more.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
-                     const Session& session);
+                     bool just_captured, const Session& session);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
 

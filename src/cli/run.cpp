@@ -30,7 +30,7 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
       request.writers = needs.writers;
       const CaptureSummary summary = run_capture(*options, session);
       note(session, fmt::format("captured in {:.1f} s", summary.seconds));
-      run_analyses_on(options->out, {}, options->model, session);
+      run_analyses_on(options->out, {}, options->model, true, session);
       const fs::path page = write_report_for(options->out, session);
       if (session.json)
         fmt::print("{}\n", json_text({{"capture", to_json(summary)},

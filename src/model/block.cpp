@@ -57,7 +57,7 @@ void Linear::load(const ModelWeights& weights, int layer, std::span<const Role> 
 }
 
 void Linear::operator()(ConstMatrixView x, MatrixView out) const {
-  product(x, weight_, out);
+  product_on_all_threads(x, weight_, out);
   if (bias_.empty()) return;
   for (int64_t row = 0; row < out.rows; ++row) add(bias_.data(), out.columns, out.data + row * out.stride);
 }

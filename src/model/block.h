@@ -24,7 +24,7 @@ class Linear {
   /// Converts the weights of these roles (and their biases, where the model has them), on all threads. Throws Error as
   /// ModelWeights::read_rows does.
   void load(const ModelWeights& weights, int layer, std::span<const Role> roles, std::span<const Role> biases = {});
-  /// out = x W^T + b, on the calling thread.
+  /// out = x W^T + b; on the calling thread inside a parallel region, on all threads outside.
   void operator()(ConstMatrixView x, MatrixView out) const;
 
  private:

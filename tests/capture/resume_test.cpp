@@ -31,6 +31,8 @@ class Resume : public ::testing::Test {
   }
   CaptureRequest request(bool resume = false) const {
     CaptureRequest all{.points = {"*"}, .sinks = true, .writers = true, .losses = true, .storage = {}};
+    all.storage.storage = storage_;
+    all.storage.gzip = gzip_;
     all.storage.resume = resume;
     all.state_seconds = 0.0;
     return all;
@@ -69,6 +71,8 @@ class Resume : public ::testing::Test {
   std::unique_ptr<Checkpoint> checkpoint_;
   DumpTokens tokens_;
   DumpInfo info_;
+  std::string storage_ = "float32";
+  int gzip_ = 0;
 };
 
 TEST_F(Resume, StoppedAfterAnyLayerItEndsAsIfUndisturbed) {
@@ -93,6 +97,16 @@ TEST_F(Resume, TwiceStopped) {
   EXPECT_EQ(run_and_stop(1, folder_ / "out", true).stopped_layer, 2);
   EXPECT_EQ(run(request(true), folder_ / "out").resumed_layer, 2);
   EXPECT_EQ(content(folder_ / "out"), content(folder_ / "whole"));
+}
+
+TEST_F(Resume, HalfAndCompressedStatesToo) {
+  storage_ = "float16";
+  gzip_ = 4;
+  run(request(), folder_ / "whole");
+  EXPECT_EQ(run_and_stop(1, folder_ / "out").stopped_layer, 1);
+  EXPECT_EQ(run(request(true), folder_ / "out").resumed_layer, 1);
+  EXPECT_EQ(content(folder_ / "out"), content(folder_ / "whole"))
+      << "the pass goes on from float32, whatever is stored";
 }
 
 TEST_F(Resume, WhatAKilledRunHadBegunIsMadeAnew) {

@@ -49,7 +49,7 @@ struct Shape {
 };
 
 TEST_P(Product, AgreesWithFloat64AtEveryRest) {
-  // Rows, columns and inner sizes around the kernels' own (14, 32; 6, 16; 112 rows, 128 and 1,024 deep).
+  // Rows, columns and inner sizes around the kernels' own (14, 32; 6, 16; 128 rows, 192 and 2,048 deep).
   for (const auto& [m, n, k] : {Shape{1, 1, 1},
                                 {3, 15, 7},
                                 {13, 33, 64},
@@ -58,6 +58,9 @@ TEST_P(Product, AgreesWithFloat64AtEveryRest) {
                                 {113, 70, 200},
                                 {30, 40, 1024},
                                 {29, 48, 1100},
+                                {30, 33, 2048},
+                                {16, 48, 2049},
+                                {129, 17, 193},
                                 {7, 5, 2500}}) {
     const int64_t a_stride = k + 3, out_stride = n + 5;
     const std::vector<float> a = random_values(m * a_stride, 1), b = random_values(n * k, 2);
@@ -120,6 +123,25 @@ TEST_P(Product, ColumnsThatFillThePanelAreZero) {
   std::vector<float> out(static_cast<size_t>(whole), -7.0f);
   product({a.data(), 1, k, k}, panels, {out.data(), 1, whole, whole});
   for (int64_t column = n; column < whole; ++column) EXPECT_EQ(out[static_cast<size_t>(column)], 0.0f);
+}
+
+TEST_P(Product, OnAllThreadsOrInPlaceGivesTheSameBits) {
+  for (const auto& [m, n, k] : {Shape{1, 1000, 70}, {9, 31, 2048}, {17, 333, 577}, {3, 64, 2100}}) {
+    const std::vector<float> a = random_values(m * k, 1), b = random_values(n * k, 2);
+    Panels panels;
+    panels.reset(k, n);
+    panels.set_columns(0, {b.data(), n, k, k});
+    std::vector<float> out(static_cast<size_t>(m * n)), threaded(out), in_place(out);
+    product({a.data(), m, k, k}, panels, {out.data(), m, n, n});
+    product_on_all_threads({a.data(), m, k, k}, panels, {threaded.data(), m, n, n});
+    EXPECT_EQ(out, threaded) << m << " x " << k << " x " << n;
+    const int64_t stride = left_stride(k);
+    ASSERT_GE(stride, k);
+    std::vector<float> spread(static_cast<size_t>(m * stride), NAN);
+    for (int64_t row = 0; row < m; ++row) std::copy_n(a.data() + row * k, k, spread.data() + row * stride);
+    product({spread.data(), m, k, stride}, panels, {in_place.data(), m, n, n});
+    EXPECT_EQ(out, in_place) << m << " x " << k << " x " << n;
+  }
 }
 
 TEST_P(Product, IsRightOnThisMachine) {
