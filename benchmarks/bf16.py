@@ -3,8 +3,8 @@
 
 Runs `spikescope run` on the same prompts (default: the built-in ones) in float32 and in bfloat16, and prints a table of every
 kind of statistic in results/spikes.json and results/sinks.json: of one figure both values, of one figure a layer, head, token or
-neuron the largest and the mean difference. Fails when a verdict differs: plateaus with their layers and dimensions, which
-tokens the rules flag, which blocks write and cancel with which leading neurons.
+neuron the largest and the mean difference. Fails when a verdict differs: plateaus with their layers and dimensions, the states
+in which the published rule flags anything, which blocks write and cancel with which leading neurons.
 """
 import argparse
 import json
@@ -50,7 +50,7 @@ def plateaus(results):
 
 
 def flags(results):
-    return [(layer["layer"], layer["published_rule_flags"]) for layer in results["spikes"]["layers"]]
+    return [layer["layer"] for layer in results["spikes"]["layers"] if layer["published_rule_flags"] > 0]
 
 
 def writers(results):
@@ -61,10 +61,10 @@ def spikes(results):
     return {(s["prompt"], s["token"], s["birth"], s["death"], tuple(s["dims"])) for s in results["spikes"]["spikes"]}
 
 
-VERDICTS = {"plateaus: layers and dimensions": plateaus, "tokens that the published rule flags, by layer": flags,
+VERDICTS = {"plateaus: layers and dimensions": plateaus, "states in which the published rule flags anything": flags,
             "blocks that write or cancel, their dimension and leading neuron": writers}
 # One figure for each element; what is shown is how far they move.
-LAYERS = {"spikes": [("layers", "median"), ("layers", "max"), ("plateaus", "value"), ("writers", "mlp"), ("writers", "attention")],
+LAYERS = {"spikes": [("layers", "median"), ("layers", "max"), ("layers", "published_rule_flags"), ("plateaus", "value"), ("writers", "mlp"), ("writers", "attention")],
           "sinks": [("layers", "mass"), ("layers", "entropy"), ("layers", "bias_ratio"), ("layers", "bias_cosine"),
                     ("layers", "heads", "alpha")]}
 
@@ -102,8 +102,9 @@ def main():
             print(f"| {analysis}: {' '.join(path)} | {len(a)} | {max(differences):.3g} | {sum(differences) / len(a):.3g} | {size:.3g} |")
     print("\n| verdict | the same |\n|---|---|")
     different = [name for name, verdict in VERDICTS.items() if verdict(exact) != verdict(rounded)]
-    for name in VERDICTS:
-        print(f"| {name} | {'no' if name in different else 'yes'} |")
+    for name, verdict in VERDICTS.items():
+        changed = f"{verdict(exact)} becomes {verdict(rounded)}"
+        print(f"| {name} | {changed if name in different else 'yes'} |")
     sys.exit(f"verdicts differ: {', '.join(different)}" if different else 0)
 
 

@@ -134,7 +134,8 @@ def plot(report, path):
     colors = ["#d62728", "#ff9896", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f"]
     script = ["set terminal svg size 860,520 font 'DejaVu Sans,12' background '#ffffff'", f"set output '{path}'",
               "set logscale xy", "set grid lc rgb '#dddddd'", "set xlabel 'tokens a window'", "set ylabel 'tokens a second'",
-              "set key outside right", "set xtics (" + ", ".join(f"'{n:,}' {n}" for n in lengths) + ")", "set format y '%.0f'"]
+              "set key outside bottom center horizontal", "set xtics (" + ", ".join(f"'{n:,}' {n}" for n in lengths) + ")", "set format y '%.0f'",
+              f"set xrange [{0.8 * lengths[0]}:{1.25 * lengths[-1]}]"]
     for i, points in enumerate(lines.values()):
         script.append(f"$data{i} << END\n" + "\n".join(f"{x} {y}" for x, y in sorted(points)) + "\nEND")
     script.append("plot " + ", ".join(f"$data{i} with linespoints lw 2 pt {5 if name.startswith('spikescope') else 7} ps 0.7 "

@@ -86,6 +86,7 @@ def plot(report, path):
         data = "\n".join(f"{row['size']} {row['seconds']} {row['predicted_seconds']}" for row in rows)
         name = {"tokens": "tokens, in windows of 512", "length": "tokens, in one window"}.get(axis, axis)
         script += [f"$data << END\n{data}\nEND", f"set xlabel '{name}'", "unset xtics",
+                   f"set xrange [{0.8 * rows[0]['size']}:{1.25 * rows[-1]['size']}]",
                    "set xtics (" + ", ".join(f"'{row['size']}' {row['size']}" for row in rows) + ") rotate by -30",
                    "plot $data using 1:2 with linespoints pt 7 lw 2 lc rgb '#1f77b4' title 'measured', "
                    "$data using 1:3 with points pt 6 ps 1.2 lc rgb '#d62728' title 'predicted by inspect'"]
