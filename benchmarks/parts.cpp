@@ -111,6 +111,13 @@ void BM_Softmax(benchmark::State& state) {
 }
 BENCHMARK(BM_Softmax)->Arg(512)->Arg(8192);
 
+/// What every run does before it begins: of a small model, and of one of 7 billion parameters.
+void BM_CheckProducts(benchmark::State& state) {
+  const int64_t d = state.range(0), width = state.range(1), hd = state.range(2);
+  for (auto _ : state) check_products({{d, width, hd}});
+}
+BENCHMARK(BM_CheckProducts)->Args({576, 1536, 64})->Args({4096, 11008, 128})->Unit(benchmark::kMillisecond);
+
 void BM_RmsNorm(benchmark::State& state) {
   const int64_t d = 576;
   const std::vector<float> x = random_values(128 * d), gain = random_values(d);
