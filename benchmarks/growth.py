@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 
+from compare import ROOT, cpu
 from generated import Shape, write_model
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # As SmolLM2-135M, but with few layers.
 BASE = Shape(layers=6, d=576, heads=9, kv_heads=3, mlp=1536, vocabulary=4096)
 
@@ -91,11 +91,6 @@ def plot(report, path):
                    "plot $data using 1:2 with linespoints pt 7 lw 2 lc rgb '#1f77b4' title 'measured', "
                    "$data using 1:3 with points pt 6 ps 1.2 lc rgb '#d62728' title 'predicted by inspect'"]
     subprocess.run(["gnuplot"], input="\n".join(script) + "\n", text=True, check=True)
-
-
-def cpu():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
 
 
 def main():
