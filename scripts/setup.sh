@@ -62,7 +62,7 @@ warn_about_blas() {
   done
 }
 
-# build FOLDER CMAKE_OPTION...: all there is, or what $targets names.
+# build FOLDER CMAKE_OPTION...: all there is, or what $build_targets names.
 build() {
   local folder=$root/$1 fresh=()
   shift
@@ -75,7 +75,7 @@ build() {
   cmake "${fresh[@]}" -S "$root" -B "$folder" -G Ninja "$@" > "$folder/configure.log" 2>&1 ||
     { cat "$folder/configure.log" >&2; die "cmake failed"; }
   # shellcheck disable=SC2086
-  cmake --build "$folder" -j "$(nproc)" ${targets:+--target $targets} >&2 || die "the build failed"
+  cmake --build "$folder" -j "$(nproc)" ${build_targets:+--target $build_targets} >&2 || die "the build failed"
 }
 
 find_pip() {
