@@ -81,28 +81,28 @@ SPIKESCOPE_AVX512 void avx512(const float* left, const float* panel, int64_t inn
 
 /// Halves change places, then quarters, eighths, sixteenths.
 SPIKESCOPE_AVX512 void transpose16(const float* from, int64_t stride, float* to, int64_t to_stride) {
-  using Lanes [[gnu::vector_size(64)]] = int;
-  Float16 rows[16];
+  __m512 rows[16];
 #pragma GCC unroll 16
-  for (int r = 0; r < 16; ++r) std::memcpy(&rows[r], from + r * stride, sizeof(Float16));
+  for (int r = 0; r < 16; ++r) rows[r] = _mm512_loadu_ps(from + r * stride);
 #pragma GCC unroll 4
   for (int half = 8; half > 0; half /= 2) {
-    Lanes upper, lower;  // lane i of the row above, or 16 + i of the row `half` below
+    alignas(64) int upper[16], lower[16];  // lane i of the row above, or 16 + i of the row `half` below
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       upper[i] = (i & half) ? 16 + i - half : i;
       lower[i] = (i & half) ? 16 + i : i + half;
     }
+    const __m512i from_upper = _mm512_load_si512(upper), from_lower = _mm512_load_si512(lower);
 #pragma GCC unroll 16
     for (int r = 0; r < 16; ++r) {
       if (r & half) continue;
-      const Float16 above = rows[r], below = rows[r + half];
-      rows[r] = __builtin_shuffle(above, below, upper);
-      rows[r + half] = __builtin_shuffle(above, below, lower);
+      const __m512 above = rows[r], below = rows[r + half];
+      rows[r] = _mm512_permutex2var_ps(above, from_upper, below);
+      rows[r + half] = _mm512_permutex2var_ps(above, from_lower, below);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof(Float16));
+  for (int i = 0; i < 16; ++i) _mm512_storeu_ps(to + i * to_stride, rows[i]);
 }
 
 template <int kRows>
