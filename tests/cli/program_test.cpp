@@ -201,7 +201,8 @@ TEST_F(Program, AFullDiskIsNamedAndLeavesTheOldDump) {
     std::vector<std::string> arguments = {"capture", "--quiet",       "--model", model(),
                                           "--out",   out("disk/run"), "--ids",   out("ids.json")};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return run_program(arguments);
+    // HDF5 leaks some names when a write fails (hdf5_leaks.h), which is no error of the program's.
+    return run_program(arguments, "", "ASAN_OPTIONS=detect_leaks=0");
   };
   ASSERT_EQ(capture(8, {}).exit_code, 0);
   const std::string before = read_file(folder_ / "disk/run/dump/index.h5");
