@@ -71,8 +71,8 @@ BlockSeconds try_block(const ModelWeights& weights, const Prompts& trial) {
   const AttentionShape shape{a.n_heads, a.n_kv_heads, a.head_dim, a.attention_scale};
 
   BlockSeconds result{};
-  BlockWeights block_weights;
-  result.weights = seconds_of([&] { block_weights.load(weights, 0); });
+  BlockWeights converted;
+  result.weights = seconds_of([&] { converted.load(weights, 0); });
 
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
@@ -98,7 +98,7 @@ BlockSeconds try_block(const ModelWeights& weights, const Prompts& trial) {
   const double whole = seconds_of([&] {
     residual = start;
     SinkAccumulator sinks(shape, offsets, first_tokens);
-    block(block_weights, 0, {0, trial.windows, 0, n}, residual.data(), hooks, &sinks);
+    block(converted, 0, {0, trial.windows, 0, n}, residual.data(), hooks, &sinks);
   });
   result.rest = std::max(0.0, whole - result.attention);
   return result;

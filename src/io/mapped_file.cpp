@@ -27,14 +27,14 @@ bool advise(uintptr_t begin, uintptr_t end, int advice) {
   return begin < end && ::madvise(reinterpret_cast<void*>(begin), end - begin, advice) == 0;
 }
 
-/// What is mapped now, for a signal handler: it may not allocate, nor wait for a lock. Files beyond the table's end are
-/// reported without their name.
+/// What is mapped now, for a signal handler: it may not allocate, nor wait for a lock. For files beyond the
+/// table's end the signal itself ends the program.
 struct Mapping {
   std::atomic<bool> taken = false;
   std::atomic<uintptr_t> begin = 0, end = 0;
   char name[512];
 };
-std::array<Mapping, 64> mappings;
+std::array<Mapping, 256> mappings;
 
 void remember(uintptr_t begin, size_t size, const std::string& name) {
   for (Mapping& mapping : mappings) {
@@ -96,6 +96,7 @@ void MappedFile::fetch(std::span<const std::byte> range) {
 #endif
   // An older kernel: a byte of each page will do.
   for (size_t i = 0; i < range.size(); i += page_size()) static_cast<void>(*(const volatile std::byte*)(&range[i]));
+  if (!range.empty()) static_cast<void>(*(const volatile std::byte*)(&range.back()));
 }
 
 size_t MappedFile::resident(std::span<const std::byte> range) {
