@@ -80,15 +80,15 @@ void BM_Attention(benchmark::State& state) {
   std::vector<float> z(q.size());
   std::vector<int64_t> offsets;
   for (int64_t p = 0; p <= prompts; ++p) offsets.push_back(p * length);
-  const AttentionShape shape{heads, kv, hd, 0.125};
-  CausalAttention attention(shape);
+  const AttentionShape shape{.heads = heads, .kv_heads = kv, .head_dim = hd, .v_dim = hd, .scale = 0.125};
+  Attention attention;
   const AttentionTensors tensors{{q.data(), n, heads * hd, heads * hd},
                                  {k.data(), n, kv * hd, kv * hd},
                                  {v.data(), n, kv * hd, kv * hd},
                                  {z.data(), n, heads * hd, heads * hd}};
   for (auto _ : state) {
     SinkAccumulator sinks(shape, offsets, {});
-    attention(tensors, offsets, 0, prompts, with_sinks ? &sinks : nullptr);
+    attention(shape, tensors, offsets, 0, prompts, with_sinks ? &sinks : nullptr);
   }
   const double pairs = static_cast<double>(prompts * length) * static_cast<double>(length + 1) / 2.0;
   set_flops(state, 4.0 * pairs * static_cast<double>(heads * hd));

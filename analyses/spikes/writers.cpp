@@ -68,7 +68,7 @@ std::vector<NeuronShare> neuron_shares(const WriterRows& rows, const std::vector
     return {};
   }
   std::vector<float> down(width);
-  weights.read_rows(Role::w_down, static_cast<int>(block), dim, 1, down.data());
+  weights.read_rows({Role::w_down, static_cast<int>(block)}, dim, 1, down.data());
   std::vector<double> part(width);
   double sum = 0.0;
   for (size_t row : members) {

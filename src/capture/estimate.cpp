@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <random>
+#include <set>
 
 #include "model/block.h"
 #include "model/runner.h"
@@ -24,20 +25,35 @@ constexpr double kRunSeconds = 0.04, kLayerSeconds = 0.002, kDumpBytesASecond = 
 struct Prompts {
   int64_t windows, length;
   int64_t tokens() const { return windows * length; }
-  /// Queries and the keys they see.
-  double pairs() const {
-    return static_cast<double>(windows) * static_cast<double>(length) * static_cast<double>(length + 1) / 2.0;
-  }
 };
 
-/// Weights of a block's products.
-double block_weights(const Architecture& a) {
-  return static_cast<double>(a.d_model) *
-         static_cast<double>(2 * a.n_heads * a.head_dim + 2 * a.n_kv_heads * a.head_dim + 3 * a.mlp_width);
+/// Weights of a block's products that a token goes through.
+double block_weights(const Architecture& a, int layer) {
+  double count = 0.0;
+  for (const Role role : all_roles()) {
+    const auto [rows, columns] = role_shape(a, role);
+    if (columns == 1 || !has_role(a, role, layer)) continue;
+    const bool expert = role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down;
+    count += static_cast<double>(rows * columns * (expert ? a.experts.per_token : 1));
+  }
+  return count;
+}
+
+/// Queries and the keys they see, times what a head does with each, of all heads.
+double attention_work(const Architecture& a, int layer, const Prompts& prompts) {
+  return static_cast<double>(prompts.windows) * attention_shape(a, layer).pairs(prompts.length) *
+         static_cast<double>(a.n_heads * (a.head_dim + a.v_dim()));
+}
+
+/// The block that is tried: the first one with experts, or else the first of all.
+int trial_layer(const Architecture& a) {
+  const auto found =
+      std::find_if(a.blocks.begin(), a.blocks.end(), [](const BlockPlan& block) { return block.experts; });
+  return found == a.blocks.end() ? 0 : static_cast<int>(found - a.blocks.begin());
 }
 
 Prompts trial_of(const Architecture& a, const Prompts& whole) {
-  const auto affordable = static_cast<int64_t>(kMostFlops / (2.0 * block_weights(a)));
+  const auto affordable = static_cast<int64_t>(kMostFlops / (2.0 * block_weights(a, trial_layer(a))));
   const int64_t tokens = std::clamp(affordable, kFewestTokens, kMostTokens);
   const int64_t length = std::min(whole.length, tokens);
   return {std::clamp<int64_t>(tokens / length, 1, whole.windows), length};
@@ -60,74 +76,103 @@ struct BlockSeconds {
   double weights, attention, rest;
 };
 
-/// Times the first block's weights, its attention and what else there is.
+/// Times a block's weights, its attention and what else there is.
 BlockSeconds try_block(const ModelWeights& weights, const Prompts& trial) {
   const Architecture& a = weights.architecture();
-  const int64_t n = trial.tokens(), q = a.n_heads * a.head_dim, kv = a.n_kv_heads * a.head_dim, stride = q + 2 * kv;
+  const int layer = trial_layer(a);
+  const int64_t n = trial.tokens(), stride = a.q_size() + a.k_size() + a.v_size();
   std::vector<int64_t> offsets;
   std::vector<TokenPosition> first_tokens;
   for (int64_t p = 0; p <= trial.windows; ++p) offsets.push_back(p * trial.length);
   for (int64_t p = 0; p < trial.windows; ++p) first_tokens.emplace_back(p, 0);
-  const AttentionShape shape{a.n_heads, a.n_kv_heads, a.head_dim, a.attention_scale};
+  const AttentionShape shape = attention_shape(a, layer);
+  const bool experts = a.blocks[static_cast<size_t>(layer)].experts;
 
   BlockSeconds result{};
   BlockWeights converted;
-  result.weights = seconds_of([&] { converted.load(weights, 0); });
+  result.weights = seconds_of([&] { converted.load(weights, layer); });
 
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const auto fill = [&](std::vector<float>& values) {
     for (float& value : values) value = normal(random);
   };
-  std::vector<float> projections(static_cast<size_t>(n * stride)), z(static_cast<size_t>(n * q));
+  std::vector<float> projections(static_cast<size_t>(n * stride)), z(static_cast<size_t>(n * a.z_size()));
   fill(projections);
-  CausalAttention attention(shape);
+  float* const q = projections.data();
+  Attention attention;
   result.attention = seconds_of([&] {
     SinkAccumulator sinks(shape, offsets, first_tokens);
-    attention({{projections.data(), n, q, stride},
-               {projections.data() + q, n, kv, stride},
-               {projections.data() + q + kv, n, kv, stride},
-               {z.data(), n, q, q}},
+    attention(shape,
+              {{q, n, a.q_size(), stride},
+               {q + a.q_size(), n, a.k_size(), stride},
+               {q + a.q_size() + a.k_size(), n, a.v_size(), stride},
+               {z.data(), n, a.z_size(), a.z_size()}},
               offsets, 0, trial.windows, &sinks);
   });
 
   std::vector<float> start(static_cast<size_t>(n * a.d_model)), residual;
   fill(start);
-  Block block(a, offsets, n);
+  Block block(weights, offsets, n);
   const Hooks hooks;
+  const PromptGroup all{0, trial.windows, 0, n};
   const double whole = seconds_of([&] {
     residual = start;
     SinkAccumulator sinks(shape, offsets, first_tokens);
-    block(converted, 0, {0, trial.windows, 0, n}, residual.data(), hooks, &sinks);
+    block(converted, layer, all, residual.data(), hooks, &sinks);
+    if (experts) block.mixture(converted, layer, all, residual.data(), hooks);
   });
   result.rest = std::max(0.0, whole - result.attention);
+  if (experts) {
+    // Experts are converted as they are needed, which with enough tokens is all of them once.
+    Linear expert;
+    const double conversion = seconds_of([&] {
+      for (const Role role : {Role::expert_gate, Role::expert_up, Role::expert_down})
+        expert.load(weights, {{{role, layer, 0}}});
+    });
+    result.weights += conversion * static_cast<double>(a.experts.count);
+    const int64_t needed = std::min(a.experts.count, n * a.experts.per_token);
+    result.rest = std::max(0.0, result.rest - conversion * static_cast<double>(needed));
+  }
   return result;
 }
 
-int64_t block_file_bytes(const ModelWeights& weights) {
+/// Of the tensors of one block, each counted once.
+int64_t block_file_bytes(const ModelWeights& weights, int layer) {
+  std::set<const TensorInfo*> tensors;
+  for (const WeightKey& key : weight_keys(weights.architecture(), layer)) tensors.insert(&weights.tensor(key));
   int64_t bytes = 0;
-  for (const Role role : all_roles())
-    if (const TensorInfo* tensor = is_per_block(role) ? weights.tensor(role, 0) : nullptr)
-      bytes += static_cast<int64_t>(tensor->bytes.size());
+  for (const TensorInfo* tensor : tensors) bytes += static_cast<int64_t>(tensor->bytes.size());
   return bytes;
+}
+
+/// Values of a block's matrices that are converted at a time: one expert's, and all others.
+int64_t converted_values(const Architecture& a, int layer) {
+  int64_t count = 0;
+  for (const Role role : all_roles())
+    if (const auto [rows, columns] = role_shape(a, role); has_role(a, role, layer)) count += rows * columns;
+  return count;
 }
 
 int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t group_rows) {
   const Architecture& a = weights.architecture();
-  const int64_t q = a.n_heads * a.head_dim, kv = a.n_kv_heads * a.head_dim;
+  const int layer = trial_layer(a);
   const int64_t rows = std::min(prompts.tokens(), std::max(group_rows, prompts.length));
   const int64_t value = sizeof(float);
   // The stream itself, and what the dump and --resume hold of it at a time.
-  const int64_t residual = 5 * prompts.tokens() * a.d_model * value / 2;
-  const int64_t projections = rows * (2 * q + 4 * kv) * value;  // with keys and values in panels
+  int64_t residual = 5 * prompts.tokens() * a.d_model * value / 2;
+  if (a.blocks[static_cast<size_t>(layer)].experts)  // what they read and what they give
+    residual += 2 * prompts.tokens() * a.d_model * value;
+  // With keys and values in panels.
+  const int64_t projections = rows * (a.q_size() + 2 * a.k_size() + 2 * a.v_size() + a.z_size()) * value;
   // Sums over queries, in double while a group is in work: of each chunk of 512 queries of each head.
   const int64_t chunks = (prompts.length + 511) / 512;
   const int64_t sums =
       rows * a.n_heads * chunks * static_cast<int64_t>(sizeof(double)) + 4 * prompts.tokens() * a.n_heads * value;
   const int64_t scores = threads() * 56 * prompts.length * value;
-  const auto converted = static_cast<int64_t>(block_weights(a)) * value;
+  const int64_t converted = converted_values(a, layer) * value;
   return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + converted +
-         2 * block_file_bytes(weights);
+         2 * block_file_bytes(weights, layer);
 }
 
 }  // namespace
@@ -136,17 +181,20 @@ CaptureEstimate estimate_capture(const Checkpoint& checkpoint, int64_t windows, 
   const Architecture& a = checkpoint.architecture();
   const Prompts whole{windows, length}, trial = trial_of(a, whole);
   const BlockSeconds block = try_block(checkpoint.weights(), trial);
-  const auto layers = static_cast<double>(a.n_layers);
   const double linear = static_cast<double>(whole.tokens()) / static_cast<double>(trial.tokens());
+  const double tried_attention = attention_work(a, trial_layer(a), trial);
 
   CaptureEstimate estimate;
   estimate.tokens = whole.tokens();
   estimate.dump_bytes = whole.tokens() * a.d_model * a.n_layers * static_cast<int64_t>(sizeof(float));
-  estimate.seconds = layers * (block.weights + block.rest * linear + block.attention * whole.pairs() / trial.pairs()) +
-                     kRunSeconds + kLayerSeconds * layers +
-                     static_cast<double>(estimate.dump_bytes) / kDumpBytesASecond;
-  const double flops = layers * (2.0 * block_weights(a) * static_cast<double>(whole.tokens()) +
-                                 4.0 * whole.pairs() * static_cast<double>(a.n_heads * a.head_dim));
+  double flops = 0.0;
+  for (int layer = 0; layer < a.n_layers; ++layer) {
+    const double attention = attention_work(a, layer, whole);
+    estimate.seconds += block.weights + block.rest * linear + block.attention * attention / tried_attention;
+    flops += 2.0 * (block_weights(a, layer) * static_cast<double>(whole.tokens()) + attention);
+  }
+  estimate.seconds += kRunSeconds + kLayerSeconds * static_cast<double>(a.n_layers) +
+                      static_cast<double>(estimate.dump_bytes) / kDumpBytesASecond;
   estimate.compute_rate = flops / estimate.seconds;
   estimate.peak_bytes = peak_bytes(checkpoint.weights(), whole, RunOptions{}.group_rows);
   return estimate;

@@ -130,7 +130,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   choose_products(options.dtype);
   warn_of_slow_blas(session);
   const Architecture& a = checkpoint->architecture();
-  check_products({{a.d_model, a.n_heads * a.head_dim, a.mlp_width, a.head_dim}});
+  check_products({{a.d_model, a.z_size(), a.mlp_width, a.head_dim}});
 
   DumpInfo info;
   info.model = checkpoint->path().string();

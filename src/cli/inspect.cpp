@@ -93,6 +93,16 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options,
 
 void print_row(std::string_view name, const std::string& value) { fmt::print("  {:<16}{}\n", name, value); }
 
+std::string positions_text(const Architecture& a) {
+  if (!a.alibi_slopes.empty()) return "ALiBi";
+  if (a.ropes.empty()) return a.learned_positions > 0 ? "learned" : "none";
+  std::vector<std::string> ropes;
+  for (const Rope& rope : a.ropes)
+    ropes.push_back(
+        fmt::format("RoPE theta {}, {} of {} channels, scaling {}", rope.theta, rope.dims, a.head_dim, rope.scaling));
+  return fmt::format("{}", fmt::join(ropes, "; "));
+}
+
 void print(const Checkpoint& checkpoint, const InspectOptions& options, const std::optional<CaptureEstimate>& capture) {
   const Architecture& a = checkpoint.architecture();
   fmt::print("{}\n", checkpoint.path().string());
@@ -101,12 +111,14 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
   print_row("parameters", fmt::format("{:.1f} million ({})", static_cast<double>(parameter_count(a)) / 1e6,
                                       format_count(parameter_count(a))));
   print_row("layers", fmt::format("{}, width {}", a.n_layers, a.d_model));
-  print_row("attention", fmt::format("{} heads of {}, {} KV head{}{}", a.n_heads, a.head_dim, a.n_kv_heads,
-                                     a.n_kv_heads == 1 ? "" : "s", a.attention_bias ? ", biases" : ""));
-  print_row("RoPE", fmt::format("theta {}, {} of {} channels, scaling {}", a.rope.theta, a.rope.dims, a.head_dim,
-                                a.rope.scaling));
-  print_row("MLP", fmt::format("gated, width {}{}", a.mlp_width, a.mlp_bias ? ", biases" : ""));
-  print_row("norm", fmt::format("RMSNorm before attention and MLP, epsilon {:g}", a.norm_eps));
+  print_row("attention", fmt::format("{} heads of {}, {} KV head{}", a.n_heads, a.head_dim, a.n_kv_heads,
+                                     a.n_kv_heads == 1 ? "" : "s"));
+  print_row("positions", positions_text(a));
+  print_row("MLP", fmt::format("width {}, {}{}{}", a.mlp_width, activator_name(a.activation), a.gated ? ", gated" : "",
+                               a.mlp_bias ? ", biases" : ""));
+  print_row("norm", fmt::format("{}, epsilon {:g}", a.norm == NormKind::rms ? "RMSNorm" : "layer norm", a.norm_eps));
+  const std::vector<std::string> unusual = peculiarities(a);
+  print_row("unusual", unusual.empty() ? "nothing" : fmt::format("{}", fmt::join(unusual, "; ")));
   print_row("vocabulary", fmt::format("{}, {} embeddings", format_count(a.vocabulary),
                                       a.tied_embeddings ? "tied" : "separate output"));
   print_row("context", fmt::format("{} tokens", format_count(a.context_length)));

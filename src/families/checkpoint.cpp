@@ -1,13 +1,13 @@
 #include "families/checkpoint.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "base/fail.h"
+#include "families/choose.h"
 #include "families/family.h"
+#include "families/places.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
@@ -17,48 +17,13 @@ namespace fs = std::filesystem;
 namespace spikescope {
 namespace {
 
-std::string supported(std::span<const std::string_view> Family::*names) {
-  std::vector<std::string_view> all;
-  for (const Family& family : families()) all.insert(all.end(), (family.*names).begin(), (family.*names).end());
-  return fmt::format("{}", fmt::join(all, ", "));
-}
-
-const Family& find_family(std::span<const std::string_view> Family::*names, const std::string& name,
-                          const std::string& what, std::string_view key) {
-  for (const Family& family : families()) {
-    const auto& known = family.*names;
-    if (std::find(known.begin(), known.end(), name) != known.end()) return family;
-  }
-  fail("{}: {} '{}' is not supported; supported are: {}", what, key, name, supported(names));
-}
-
-/// Roles that this architecture has.
-bool uses(const Architecture& a, Role role) {
-  switch (role) {
-    case Role::b_q:
-    case Role::b_k:
-    case Role::b_v:
-      return a.attention_bias;
-    case Role::b_o:
-      return a.attention_out_bias;
-    case Role::b_gate:
-    case Role::b_up:
-    case Role::b_down:
-      return a.mlp_bias;
-    case Role::unembedding:
-      return !a.tied_embeddings;
-    default:
-      return true;
-  }
-}
-
-/// The layer in a tensor's name ("model.layers.7.…", "blk.7.…"); -1 outside layers.
+/// The layer in a tensor's name ("model.layers.7.…", "blk.7.…", "h.7.…"); -1 outside layers.
 int64_t layer_of(std::string_view tensor) {
-  for (const std::string_view prefix : {"layers.", "blk."}) {
-    const size_t at = tensor.find(prefix);
+  for (const std::string_view word : {"layers.", "layer.", "blk.", "blocks.", "h."}) {
+    const size_t at = tensor.find(word);
     if (at == std::string_view::npos || (at > 0 && tensor[at - 1] != '.')) continue;
     int64_t layer = 0;
-    size_t i = at + prefix.size();
+    size_t i = at + word.size();
     if (i >= tensor.size() || tensor[i] < '0' || tensor[i] > '9') continue;
     for (; i < tensor.size() && tensor[i] >= '0' && tensor[i] <= '9' && layer < (int64_t{1} << 32); ++i)
       layer = layer * 10 + (tensor[i] - '0');
@@ -67,9 +32,10 @@ int64_t layer_of(std::string_view tensor) {
   return -1;
 }
 
-void check_no_extra_layers(const TensorTable& tensors, const Architecture& a, const std::string& what) {
+/// `more`: layers after the blocks that the config announces (for predicting several tokens).
+void check_no_extra_layers(const TensorTable& tensors, const Architecture& a, int64_t more, const std::string& what) {
   for (const TensorInfo& tensor : tensors.tensors())
-    if (const int64_t layer = layer_of(tensor.name); layer >= a.n_layers)
+    if (const int64_t layer = layer_of(tensor.name); layer >= a.n_layers + more)
       fail("{}: tensor '{}' belongs to layer {}, but the config has {} layers (0 to {})", what, tensor.name, layer,
            a.n_layers, a.n_layers - 1);
 }
@@ -114,97 +80,104 @@ fs::path weight_file(const fs::path& folder) {
   fail("{}: no model.safetensors and no model.safetensors.index.json in this folder", folder.string());
 }
 
-std::string with_layer(std::string_view name, int layer) {
-  const size_t at = name.find("{}");
-  if (at == std::string_view::npos) return std::string(name);
-  return std::string(name.substr(0, at)) + std::to_string(layer) + std::string(name.substr(at + 2));
+/// What stands in the checkpoint's names where the family's prefix should: a base model saved alone has nothing there,
+/// a text model inside a larger one has more. Known by the token embedding.
+std::string prefix_in(const TensorTable& tensors, const Family& family) {
+  const std::string own(family.prefix);
+  const auto embedding = std::find_if(family.names.begin(), family.names.end(),
+                                      [](const RoleName& n) { return n.role == Role::token_embedding; });
+  for (const std::string& prefix :
+       {own, std::string(), "language_model." + own, std::string("model.language_model.")}) {
+    const std::string_view name = embedding->huggingface.pattern.substr(own.size());
+    if (tensors.find(prefix + std::string(name))) return prefix;
+  }
+  return own;
+}
+
+/// Buffers that old versions of transformers saved with the weights; a pass makes them itself.
+bool is_buffer(std::string_view tensor) {
+  constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq", ".attn.bias",   ".attn.masked_bias",
+                                        ".attention.bias",     ".masked_bias", "position_ids"};
+  return std::any_of(std::begin(kEnds), std::end(kEnds), [&](std::string_view end) { return tensor.ends_with(end); });
 }
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path) {
+std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path, const std::string& as) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   const bool folder = fs::is_directory(path);
   if (!folder && !(fs::is_regular_file(path) && path.extension() == ".gguf")) fail_not_a_checkpoint(path);
   if (folder && !fs::exists(path / "config.json")) fail_not_a_checkpoint(path);
   checkpoint->path_ = fs::canonical(path);
   if (folder)
-    checkpoint->open_huggingface();
+    checkpoint->open_huggingface(as);
   else
-    checkpoint->open_gguf();
+    checkpoint->open_gguf(as);
   return checkpoint;
 }
 
-void Checkpoint::open_gguf() {
+void Checkpoint::open_gguf(const std::string& as) {
   GgufFile file = read_gguf(path_);
   const std::string what = path_.filename().string();
   const std::string name = json_get<std::string>(file.metadata, "general.architecture", what);
-  const Family& family = find_family(&Family::gguf_architectures, name, what, "general.architecture");
   format_ = fmt::format("GGUF v{}", file.version);
   tensors_ = std::move(file.tensors);
   files_ = std::move(file.parts);
   metadata_ = std::move(file.metadata);
-  architecture_ = family.from_gguf(metadata_, tensors_, what);
-  architecture_.family = family.name;
-  architecture_.attention_scale = 1.0 / std::sqrt(static_cast<double>(architecture_.head_dim));
-  validate(architecture_, what);
-  check_no_extra_layers(tensors_, architecture_, what);
-  weights_ =
-      std::make_unique<ModelWeights>(tensors_, architecture_, [this, &family](Role role, int layer) -> WeightPlace {
-        if (!uses(architecture_, role)) return {};
-        for (const RoleName& entry : family.names)
-          if (entry.role == role) {
-            int64_t heads = 0;
-            if (family.gguf_permutes_qk && (role == Role::w_q || role == Role::b_q)) heads = architecture_.n_heads;
-            if (family.gguf_permutes_qk && (role == Role::w_k || role == Role::b_k)) heads = architecture_.n_kv_heads;
-            return {with_layer(entry.gguf, layer), heads};
-          }
-        return {};
-      });
+  const Config config(metadata_, what, name + ".");
+  const Family& family = choose_family(Format::gguf, name, as, config, tensors_);
+  make_weights(family, family.from_gguf(config, tensors_), 0, what, [this, &family](const WeightKey& key) {
+    WeightPlace place = place_of(architecture_, tensors_, key, name_of(family, key.role).gguf, {});
+    const bool query = key.role == Role::w_q || key.role == Role::b_q,
+               of_key = key.role == Role::w_k || key.role == Role::b_k;
+    if (family.gguf_permutes_qk && (query || of_key))
+      place.unpermute_heads = query ? architecture_.n_heads : architecture_.n_kv_heads;
+    return place;
+  });
 }
 
-void Checkpoint::open_huggingface() {
+void Checkpoint::open_huggingface(const std::string& as) {
   const std::string what = (path_.filename() / "config.json").string();
-  const Json config = read_json_file(path_ / "config.json", int64_t{16} << 20);
-  if (!config.is_object()) fail("{}: expected a JSON object", what);
-  refuse_packed_weights(config, what);
-  const Family& family =
-      find_family(&Family::model_types, json_get<std::string>(config, "model_type", what), what, "model_type");
+  Json json = read_json_file(path_ / "config.json", int64_t{16} << 20);
+  if (!json.is_object()) fail("{}: expected a JSON object", what);
+  refuse_packed_weights(json, what);
   format_ = "safetensors";
-  architecture_ = family.from_config(config, what);
-  architecture_.family = family.name;
-  architecture_.attention_scale = 1.0 / std::sqrt(static_cast<double>(architecture_.head_dim));
-  validate(architecture_, what);
   SafetensorsFile file = read_safetensors(weight_file(path_));
   tensors_ = std::move(file.tensors);
   files_ = std::move(file.parts);
-  check_no_extra_layers(tensors_, architecture_, path_.filename().string());
-  // A base model saved without its head has the same names less "model.".
-  constexpr std::string_view kPrefix = "model.";
-  const bool bare = !tensors_.find("model.embed_tokens.weight") && tensors_.find("embed_tokens.weight");
-  if (bare && !tensors_.find("lm_head.weight")) architecture_.tied_embeddings = true;
-  weights_ = std::make_unique<ModelWeights>(tensors_, architecture_,
-                                            [this, &family, bare, kPrefix](Role role, int layer) -> WeightPlace {
-                                              if (!uses(architecture_, role)) return {};
-                                              for (const RoleName& entry : family.names)
-                                                if (entry.role == role) {
-                                                  std::string_view name = entry.huggingface;
-                                                  if (bare && name.starts_with(kPrefix))
-                                                    name.remove_prefix(kPrefix.size());
-                                                  return {with_layer(name, layer), 0};
-                                                }
-                                              return {};
-                                            });
+  const std::string type = json_get<std::string>(json, "model_type", what);
+  const Config config(json, what);
+  const Family& family = choose_family(Format::huggingface, type, as, config, tensors_);
+  const std::string prefix = prefix_in(tensors_, family);
+  Architecture architecture = family.from_config(config, tensors_);
+  // A base model saved without its head.
+  const TensorName& unembedding = name_of(family, Role::unembedding).huggingface;
+  if (prefix.empty() && !tensors_.find(unembedding.pattern)) architecture.tied_embeddings = true;
+  make_weights(
+      family, std::move(architecture), config.integer_or("num_nextn_predict_layers", 0), what,
+      [this, &family, &prefix](const WeightKey& key) {
+        return place_of(architecture_, tensors_, key, name_of(family, key.role).huggingface, {family.prefix, prefix});
+      });
+}
+
+void Checkpoint::make_weights(const Family& family, Architecture architecture, int64_t more_layers,
+                              const std::string& what, const std::function<WeightPlace(const WeightKey&)>& place) {
+  architecture_ = std::move(architecture);
+  architecture_.family = family.name;
+  architecture_.blocks.resize(static_cast<size_t>(architecture_.n_layers));
+  if (architecture_.attention_scale == 0.0)
+    architecture_.attention_scale = 1.0 / std::sqrt(static_cast<double>(architecture_.head_dim));
+  validate(architecture_, what);
+  check_no_extra_layers(tensors_, architecture_, more_layers, what);
+  weights_ = std::make_unique<ModelWeights>(tensors_, architecture_, place);
 }
 
 std::vector<std::string> Checkpoint::unused_tensors() const {
-  std::set<std::string> used;
-  for (const Role role : all_roles())
-    for (int layer = is_per_block(role) ? 0 : -1; layer < (is_per_block(role) ? architecture_.n_layers : 0); ++layer)
-      if (const std::string name = weights_->tensor_name(role, layer); !name.empty()) used.insert(name);
+  std::set<std::string_view> used;
+  for (const WeightKey& key : weight_keys(architecture_)) used.insert(weights_->tensor(key).name);
   std::vector<std::string> unused;
   for (const TensorInfo& tensor : tensors_.tensors())
-    if (!used.contains(tensor.name)) unused.push_back(tensor.name);
+    if (!used.contains(tensor.name) && !is_buffer(tensor.name)) unused.push_back(tensor.name);
   return unused;
 }
 
@@ -214,27 +187,5 @@ Tokenizer Checkpoint::tokenizer() const {
 }
 
 std::string Checkpoint::sha256() const { return sha256_files(files_); }
-
-Json to_json(const Architecture& a) {
-  return {
-      {"family", a.family},
-      {"n_layers", a.n_layers},
-      {"d_model", a.d_model},
-      {"n_heads", a.n_heads},
-      {"n_kv_heads", a.n_kv_heads},
-      {"head_dim", a.head_dim},
-      {"mlp_width", a.mlp_width},
-      {"vocabulary", a.vocabulary},
-      {"context_length", a.context_length},
-      {"norm_eps", a.norm_eps},
-      {"attention_bias", a.attention_bias},
-      {"mlp_bias", a.mlp_bias},
-      {"tied_embeddings", a.tied_embeddings},
-      {"rope_theta", a.rope.theta},
-      {"rope_dims", a.rope.dims},
-      {"rope_scaling", a.rope.scaling},
-      {"parameters", parameter_count(a)},
-  };
-}
 
 }  // namespace spikescope

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,12 +16,14 @@
 
 namespace spikescope {
 
+struct Family;
+
 class Checkpoint {
  public:
   /// Opens a GGUF file (any part of a split one) or a Hugging Face folder. Throws Error for whatever is missing,
   /// damaged or not supported; a name like org/name, a pytorch_model.bin, GPTQ or AWQ weights get an error that says
-  /// what to do.
-  static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path);
+  /// what to do. `as`: read it as this family, whatever it calls itself.
+  static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path, const std::string& as = "");
 
   const std::filesystem::path& path() const { return path_; }  ///< absolute
   const std::string& format() const { return format_; }        ///< "GGUF v3" or "safetensors"
@@ -37,8 +40,10 @@ class Checkpoint {
 
  private:
   Checkpoint() = default;
-  void open_gguf();
-  void open_huggingface();
+  void open_gguf(const std::string& as);
+  void open_huggingface(const std::string& as);
+  void make_weights(const Family& family, Architecture architecture, int64_t more_layers, const std::string& what,
+                    const std::function<WeightPlace(const WeightKey&)>& place);
 
   std::filesystem::path path_;
   std::string format_;

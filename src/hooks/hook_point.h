@@ -47,6 +47,8 @@ enum class PointShape : uint8_t {
   model,        ///< [N, d]
   query_heads,  ///< [N, heads, head_dim]
   kv_heads,     ///< [N, kv heads, head_dim]
+  values,       ///< [N, kv heads, head_dim of values]
+  mixed,        ///< [N, heads, head_dim of values]
   square,       ///< one [heads, T, T] a prompt
   width,        ///< [N, MLP width]
   experts,      ///< [N, experts]

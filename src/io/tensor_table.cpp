@@ -79,37 +79,38 @@ const TensorInfo& TensorTable::require(std::string_view name) const {
       nearest->file, printable(name), tensors_.size(), printable(nearest->name));
 }
 
-void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {
-  const int64_t rows = rows_of(tensor);
-  if (first < 0 || count < 0 || first > rows || count > rows - first) {
-    fail("{}: tensor \"{}\" has {} rows, [{}, {} + {}) were asked for", tensor.file, printable(tensor.name), rows,
-         first, first, count);
-  }
+void read_values(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {
   const ValueFormat& format = *tensor.format;
   if (!format.dequantize) fail_unreadable(tensor);
-  const int64_t row_size = tensor.row_size(), values = count * row_size;
-  if (first * row_size % format.block_values != 0 || values % format.block_values != 0) {
-    fail(
-        "{}: rows [{}, {} + {}) of tensor \"{}\", {} values each, are not whole {} blocks of {} values; read the whole "
-        "tensor",
-        tensor.file, first, first, count, printable(tensor.name), row_size, format.name, format.block_values);
-  }
+  if (first < 0 || count < 0 || first > tensor.values() || count > tensor.values() - first)
+    fail("{}: tensor \"{}\" has {} values, [{}, {} + {}) were asked for", tensor.file, printable(tensor.name),
+         tensor.values(), first, first, count);
+  if (first % format.block_values != 0 || count % format.block_values != 0)
+    fail("{}: values [{}, {} + {}) of tensor \"{}\" are not whole {} blocks of {} values; read the whole tensor",
+         tensor.file, first, first, count, printable(tensor.name), format.name, format.block_values);
 
-  const int64_t blocks = values / format.block_values;
-  const int64_t first_byte = first * row_size / format.block_values * format.block_bytes;
-  if (first_byte + blocks * format.block_bytes > static_cast<int64_t>(tensor.bytes.size())) {
+  const int64_t blocks = count / format.block_values;
+  const int64_t first_byte = first / format.block_values * format.block_bytes;
+  if (first_byte + blocks * format.block_bytes > static_cast<int64_t>(tensor.bytes.size()))
     fail("{}: tensor \"{}\" has {} bytes, its shape needs more; fetch or convert the checkpoint again", tensor.file,
          printable(tensor.name), tensor.bytes.size());
-  }
   const std::byte* data = tensor.bytes.data() + first_byte;
   const int64_t chunk = std::max<int64_t>(1, kChunkValues / format.block_values);
   const int64_t chunks = (blocks + chunk - 1) / chunk;
   // Dynamic, so that a thread which the system holds up does not hold up half of the work.
-#pragma omp parallel for schedule(dynamic) if (values > kParallelValues && !omp_in_parallel())
+#pragma omp parallel for schedule(dynamic) if (count > kParallelValues && !omp_in_parallel())
   for (int64_t c = 0; c < chunks; ++c) {
     const int64_t begin = c * chunk, end = std::min(blocks, begin + chunk);
     format.dequantize(data + begin * format.block_bytes, end - begin, out + begin * format.block_values);
   }
+}
+
+void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {
+  const int64_t rows = rows_of(tensor);
+  if (first < 0 || count < 0 || first > rows || count > rows - first)
+    fail("{}: tensor \"{}\" has {} rows, [{}, {} + {}) were asked for", tensor.file, printable(tensor.name), rows,
+         first, first, count);
+  read_values(tensor, first * tensor.row_size(), count * tensor.row_size(), out);
 }
 
 std::vector<float> read_tensor(const TensorInfo& tensor) {

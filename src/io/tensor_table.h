@@ -71,6 +71,9 @@ class TensorTable {
 /// be read as floats. Safe to call from several threads; inside a parallel region it uses the calling thread alone.
 void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* out);
 
+/// The same for values [first, first + count), rows one after the other.
+void read_values(const TensorInfo& tensor, int64_t first, int64_t count, float* out);
+
 /// The whole tensor as float32.
 std::vector<float> read_tensor(const TensorInfo& tensor);
 

@@ -1,65 +1,198 @@
 #include "model/architecture.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
+#include <functional>
+#include <map>
 
 #include "base/fail.h"
 
 namespace spikescope {
 namespace {
 
-// Points that only some architectures have, and that none of those described so far has.
-constexpr std::array kAbsent = {Point::q_normed,      Point::k_normed,       Point::ln1_post_out,
-                                Point::ln2_post_out,  Point::attn_scaled,    Point::mlp_scaled,
-                                Point::router_logits, Point::router_weights, Point::router_indices};
+/// Far above any model, low enough that products of two never overflow.
+constexpr int64_t kLargest = int64_t{1} << 24;
+
+void validate_experts(const Architecture& a, const std::string& what) {
+  const Experts& e = a.experts;
+  if (e.count < 1 || e.count > 65536) fail("{}: {} experts; expected 1 to 65536", what, e.count);
+  if (e.per_token < 1 || e.per_token > e.count)
+    fail("{}: a token goes through {} of {} experts; expected 1 to {}", what, e.per_token, e.count, e.count);
+  if (e.width < 1 || e.width > kLargest || e.shared_width < 0 || e.shared_width > kLargest)
+    fail("{}: the experts' width is {}, that of the shared ones {}; expected at most {}", what, e.width, e.shared_width,
+         kLargest);
+  if (e.groups > 1) {
+    if (e.count % e.groups != 0) fail("{}: {} experts do not divide into {} groups", what, e.count, e.groups);
+    if (e.groups_per_token < 1 || e.groups_per_token > e.groups)
+      fail("{}: experts are chosen from {} of {} groups; expected 1 to {}", what, e.groups_per_token, e.groups,
+           e.groups);
+    if (e.groups_per_token * (e.count / e.groups) < e.per_token)
+      fail("{}: {} groups of {} experts are fewer than the {} that a token goes through", what, e.groups_per_token,
+           e.count / e.groups, e.per_token);
+  }
+  if (a.norm_places != NormPlaces::before || a.shared_norm)
+    fail("{}: a mixture of experts is supported with a norm of its own before it only", what);
+}
+
+bool any_block(const Architecture& a, bool (*is)(const BlockPlan&)) {
+  return std::any_of(a.blocks.begin(), a.blocks.end(), is);
+}
+
+std::string count_of(const Architecture& a, const std::function<bool(const BlockPlan&)>& is) {
+  const auto count = std::count_if(a.blocks.begin(), a.blocks.end(), is);
+  return count == a.n_layers ? "all layers" : fmt::format("{} of {} layers", count, a.n_layers);
+}
 
 }  // namespace
 
+std::string_view activator_name(Activator activator) {
+  constexpr std::string_view kNames[] = {"SiLU", "GELU", "GELU (tanh)", "GELU (sigmoid)", "ReLU"};
+  return kNames[static_cast<size_t>(activator)];
+}
+
 void validate(const Architecture& a, const std::string& what) {
-  // Far above any model, low enough that products of two never overflow.
-  constexpr int64_t kLargest = int64_t{1} << 24;
   const struct {
     const char* name;
-    int64_t value, largest;
+    int64_t value, least, largest;
   } sizes[] = {
-      {"layers", a.n_layers, 4096},
-      {"width", a.d_model, kLargest},
-      {"heads", a.n_heads, 65536},
-      {"KV heads", a.n_kv_heads, 65536},
-      {"head size", a.head_dim, 65536},
-      {"MLP width", a.mlp_width, kLargest},
-      {"vocabulary", a.vocabulary, kLargest},
-      {"context length", a.context_length, int64_t{1} << 40},
+      {"layers", a.n_layers, 1, 4096},
+      {"width", a.d_model, 1, kLargest},
+      {"heads", a.n_heads, 1, 65536},
+      {"KV heads", a.n_kv_heads, 1, 65536},
+      {"head size", a.head_dim, 1, 65536},
+      {"head size of values", a.v_head_dim, 0, 65536},
+      {"MLP width", a.mlp_width, 1, kLargest},
+      {"vocabulary", a.vocabulary, 1, kLargest},
+      {"context length", a.context_length, 1, int64_t{1} << 40},
+      {"positions", a.learned_positions, 0, kLargest},
+      {"token types", a.token_types, 0, kLargest},
+      {"rank of queries", a.latent.q_rank, 0, kLargest},
+      {"rank of keys and values", a.latent.kv_rank, 0, kLargest},
   };
-  for (const auto& [name, value, largest] : sizes)
-    if (value < 1 || value > largest) fail("{}: {} is {}; expected 1 to {}", what, name, value, largest);
+  for (const auto& [name, value, least, largest] : sizes)
+    if (value < least || value > largest) fail("{}: {} is {}; expected {} to {}", what, name, value, least, largest);
   if (a.n_heads % a.n_kv_heads != 0)
     fail("{}: {} heads cannot share {} KV heads evenly", what, a.n_heads, a.n_kv_heads);
-  if (a.rope.dims > a.head_dim) fail("{}: RoPE turns {} channels, but a head has {}", what, a.rope.dims, a.head_dim);
+  for (const Rope& rope : a.ropes)
+    if (rope.first + rope.dims > a.head_dim)
+      fail("{}: RoPE turns {} channels, but a head has {}", what, rope.dims, a.head_dim);
   if (!(a.norm_eps >= 0.0 && a.norm_eps < 1.0)) fail("{}: the norm's epsilon is {}; expected 0 to 1", what, a.norm_eps);
+  if (a.learned_positions > 0 && a.context_length > a.learned_positions - a.position_offset)
+    fail("{}: a context of {} tokens, but {} positions", what, a.context_length,
+         a.learned_positions - a.position_offset);
+  const struct {
+    const char* name;
+    double value;
+  } factors[] = {{"attention scale", a.attention_scale},      {"embedding scale", a.embedding_scale},
+                 {"soft cap on scores", a.attention_softcap}, {"soft cap on logits", a.logit_softcap},
+                 {"limit on q, k and v", a.qkv_clip},         {"logit scale", a.logit_scale}};
+  for (const auto& [name, value] : factors)
+    if (!(value >= 0.0 && value < 1e6)) fail("{}: the {} is {}; expected 0 to 1e6", what, name, value);
+  if (any_block(a, [](const BlockPlan& block) { return block.experts; })) validate_experts(a, what);
 }
 
-int64_t parameter_count(const Architecture& a) {
-  const int64_t q = a.n_heads * a.head_dim, kv = a.n_kv_heads * a.head_dim;
-  int64_t block = 2 * a.d_model + a.d_model * (2 * q + 2 * kv) + 3 * a.d_model * a.mlp_width;
-  if (a.attention_bias) block += q + 2 * kv;
-  if (a.attention_out_bias) block += a.d_model;
-  if (a.mlp_bias) block += 2 * a.mlp_width + a.d_model;
-  return a.n_layers * block + a.d_model + a.vocabulary * a.d_model * (a.tied_embeddings ? 1 : 2);
+std::vector<double> alibi_slopes(int64_t heads, double most) {
+  int64_t whole = 1;
+  while (2 * whole <= heads) whole *= 2;
+  std::vector<double> slopes;
+  for (int64_t i = 1; i <= whole; ++i)
+    slopes.push_back(std::exp2(-most * static_cast<double>(i) / static_cast<double>(whole)));
+  // Heads beyond a power of two take every second slope of twice as many heads.
+  for (int64_t i = 1; static_cast<int64_t>(slopes.size()) < heads; i += 2)
+    slopes.push_back(std::exp2(-most * static_cast<double>(i) / static_cast<double>(2 * whole)));
+  return slopes;
 }
 
-bool has_point(const Architecture& architecture, const HookPoint& point) {
-  if (std::find(kAbsent.begin(), kAbsent.end(), point.point) != kAbsent.end()) return false;
-  return point.kind().per_block ? point.layer >= 0 && point.layer < architecture.n_layers : point.layer == -1;
+std::vector<std::string> peculiarities(const Architecture& a) {
+  std::vector<std::string> found;
+  const auto add = [&](bool is, std::string text) {
+    if (is) found.push_back(std::move(text));
+  };
+  add(!a.causal, "every token sees all others (an encoder)");
+  add(a.norm == NormKind::layer, a.norm_bias ? "layer norms" : "layer norms without bias");
+  add(a.norm_places == NormPlaces::sandwich, "sandwich norms");
+  add(a.norm_places == NormPlaces::branch, "norms after attention and MLP only");
+  add(a.norm_places == NormPlaces::after, "norms after the additions");
+  add(a.parallel, a.shared_norm ? "attention and MLP side by side on one norm" : "attention and MLP side by side");
+  add(a.layer_scale, "LayerScale");
+  std::map<int64_t, int64_t> windows;
+  for (const BlockPlan& block : a.blocks)
+    if (block.window > 0) ++windows[block.window];
+  for (const auto& [window, count] : windows)
+    add(true, fmt::format("sliding window {} on {} of {} layers", window, count, a.n_layers));
+  add(a.ropes.size() > 1,
+      fmt::format("RoPE theta {} on sliding, {} on other layers", a.ropes.empty() ? 0.0 : a.ropes[0].theta,
+                  a.ropes.size() > 1 ? a.ropes[1].theta : 0.0));
+  const bool some_without = !a.ropes.empty() && any_block(a, [](const BlockPlan& block) { return block.rope < 0; });
+  if (some_without) add(true, fmt::format("no RoPE on {}", count_of(a, [](const BlockPlan& b) { return b.rope < 0; })));
+  add(!a.ropes.empty() && !a.latent && a.ropes[0].dims < a.head_dim,
+      fmt::format("RoPE on {} of {} channels", a.ropes.empty() ? 0 : a.ropes[0].dims, a.head_dim));
+  add(!a.alibi_slopes.empty(), "ALiBi");
+  add(a.learned_positions > 0, "learned positions");
+  add(a.embedding_norm, "a norm on the embedding");
+  add(a.embedding_scale != 1.0, fmt::format("embeddings times {:.4g}", a.embedding_scale));
+  add(static_cast<bool>(a.latent), fmt::format("latent attention of rank {}", a.latent.kv_rank));
+  add(a.qk_norm == QkNorm::head, "QK-norm on each head");
+  add(a.qk_norm == QkNorm::all, "QK-norm over all heads");
+  add(a.attention_softcap > 0.0, fmt::format("scores capped at {}", a.attention_softcap));
+  add(a.logit_softcap > 0.0, fmt::format("logits capped at {}", a.logit_softcap));
+  add(a.qkv_clip > 0.0, fmt::format("q, k, v cut at {}", a.qkv_clip));
+  add(a.attention_bias, "biases on q, k, v");
+  add(!a.gated, "MLP without a gate");
+  const bool experts = any_block(a, [](const BlockPlan& block) { return block.experts; });
+  if (experts)
+    add(true, fmt::format("{} of {} experts a token{} on {}", a.experts.per_token, a.experts.count,
+                          a.experts.shared_width > 0 ? " and shared ones" : "",
+                          count_of(a, [](const BlockPlan& b) { return b.experts; })));
+  return found;
+}
+
+bool has_point(const Architecture& a, const HookPoint& point) {
+  if (point.kind().per_block != (point.layer >= 0) || point.layer >= a.n_layers) return false;
+  const bool experts = point.layer >= 0 && a.blocks[static_cast<size_t>(point.layer)].experts;
+  switch (point.point) {
+    case Point::q_normed:
+    case Point::k_normed:
+      return a.qk_norm != QkNorm::none;
+    case Point::ln1_out:
+      return a.norm_places != NormPlaces::branch;
+    case Point::ln2_out:
+      return a.has_ln2();
+    case Point::ln1_post_out:
+    case Point::ln2_post_out:
+      return a.norms_of_branch();
+    case Point::attn_scaled:
+    case Point::mlp_scaled:
+      return a.layer_scale;
+    case Point::resid_mid:
+      return !a.parallel;
+    case Point::router_logits:
+    case Point::router_weights:
+    case Point::router_indices:
+      return experts;
+    case Point::mlp_pre:
+    case Point::mlp_post:
+      return !experts;
+    case Point::ln_final_out:
+      return a.final_norm;
+    case Point::logits:
+      return a.head;
+    default:
+      return true;
+  }
 }
 
 std::vector<HookPoint> hook_points(const Architecture& architecture) {
-  std::vector<HookPoint> points = {{Point::embed, -1}};
+  std::vector<HookPoint> points;
+  const auto add = [&](const HookPoint& point) {
+    if (has_point(architecture, point)) points.push_back(point);
+  };
+  add({Point::embed, -1});
   for (int layer = 0; layer < architecture.n_layers; ++layer)
     for (const PointKind& kind : point_kinds())
-      if (kind.per_block && has_point(architecture, {kind.point, layer})) points.push_back({kind.point, layer});
-  points.push_back({Point::ln_final_out, -1});
-  points.push_back({Point::logits, -1});
+      if (kind.per_block) add({kind.point, layer});
+  add({Point::ln_final_out, -1});
+  add({Point::logits, -1});
   return points;
 }
 
@@ -71,15 +204,20 @@ std::vector<int64_t> row_shape(const Architecture& a, const HookPoint& point) {
       return {a.n_heads, a.head_dim};
     case PointShape::kv_heads:
       return {a.n_kv_heads, a.head_dim};
+    case PointShape::values:
+      return {a.n_kv_heads, a.v_dim()};
+    case PointShape::mixed:
+      return {a.n_heads, a.v_dim()};
     case PointShape::square:
       return {a.n_heads};
     case PointShape::width:
       return {a.mlp_width};
+    case PointShape::experts:
+      return {a.experts.count};
+    case PointShape::chosen:
+      return {a.experts.per_token};
     case PointShape::vocabulary:
       return {a.vocabulary};
-    case PointShape::experts:
-    case PointShape::chosen:
-      break;
   }
   return {};
 }

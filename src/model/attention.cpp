@@ -7,6 +7,7 @@
 
 #include "base/parallel.h"
 #include "base/profile.h"
+#include "model/mlp.h"
 #include "model/softmax.h"
 
 namespace spikescope {
@@ -23,7 +24,20 @@ constexpr int64_t kQueriesPerChunk = 512;
 /// Queries whose probabilities are added up in float32 before they go to the sums in double.
 constexpr int64_t kQueriesPerFlush = 128;
 
-double relative_entropy(double entropy, int64_t query) { return entropy / std::log(static_cast<double>(query + 1)); }
+/// Keys are left out of a windowed block in whole panels, whatever their kind.
+constexpr int64_t kKeyStep = 32;
+
+/// Scores of a query from its products with keys [first_key, first_key + count), but for the plain scale.
+void finish_scores(const AttentionShape& shape, int64_t head, int64_t query, int64_t first_key, int64_t count,
+                   float* scores) {
+  const float scale = static_cast<float>(shape.scale);
+  for (int64_t i = 0; i < count; ++i) scores[i] *= scale;
+  if (shape.softcap > 0.0) soft_cap(scores, count, shape.softcap);
+  if (shape.slopes.empty()) return;
+  const double slope = shape.slopes[static_cast<size_t>(head)];
+  for (int64_t i = 0; i < count; ++i)
+    scores[i] += static_cast<float>(slope * static_cast<double>(first_key + i - query));
+}
 
 /// Rows that are read soon: they lie far apart, where the processor does not look ahead by itself.
 void prefetch_rows(const float* data, int64_t rows, int64_t columns, int64_t stride) {
@@ -34,18 +48,37 @@ void prefetch_rows(const float* data, int64_t rows, int64_t columns, int64_t str
 
 }  // namespace
 
+double AttentionShape::pairs(int64_t length) const {
+  double count = 0.0;
+  for (int64_t query = 0; query < length; ++query)
+    count += static_cast<double>(last_key(query, length) - first_key(query));
+  return count;
+}
+
+AttentionShape attention_shape(const Architecture& a, int layer) {
+  return {.heads = a.n_heads,
+          .kv_heads = a.n_kv_heads,
+          .head_dim = a.head_dim,
+          .v_dim = a.v_dim(),
+          .scale = a.attention_scale,
+          .causal = a.causal,
+          .window = a.blocks[static_cast<size_t>(layer)].window,
+          .softcap = a.attention_softcap,
+          .slopes = a.alibi_slopes};
+}
+
 SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const int64_t> offsets,
                                  std::vector<TokenPosition> tokens)
-    : offsets_(offsets) {
+    : shape_(shape), offsets_(offsets) {
   const size_t prompts = offsets.size() - 1;
   const size_t n = static_cast<size_t>(offsets.back());
   statistics_.heads = shape.heads;
   statistics_.kv_heads = shape.kv_heads;
-  statistics_.head_dim = shape.head_dim;
+  statistics_.head_dim = shape.v_dim;
   statistics_.column_sums.assign(static_cast<size_t>(shape.heads) * n, 0.0f);
   statistics_.late_column_sums.assign(static_cast<size_t>(shape.heads) * n, 0.0f);
   statistics_.entropy.assign(static_cast<size_t>(shape.heads) * prompts, 0.0f);
-  statistics_.values.assign(tokens.size() * static_cast<size_t>(shape.kv_heads * shape.head_dim), 0.0f);
+  statistics_.values.assign(tokens.size() * static_cast<size_t>(shape.kv_heads * shape.v_dim), 0.0f);
   for (const auto& [prompt, token] : tokens) {
     const size_t length = static_cast<size_t>(offsets[prompt + 1] - offsets[prompt]);
     statistics_.columns.emplace_back(length * static_cast<size_t>(shape.heads), 0.0f);
@@ -59,41 +92,48 @@ SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const in
 
 /// Work of one thread at a time: every `step`-th block of queries of one key / value head of one prompt. Blocks cost
 /// more the later they are, so the chunks of a head take turns; each has sums of its own, added up in a fixed order.
-struct CausalAttention::Chunk {
+struct Attention::Chunk {
   int64_t prompt = 0, kv_head = 0, first_block = 0, step = 1;
-  int64_t row = 0;                  ///< first row of the prompt in the tensors
-  int64_t length = 0;               ///< tokens of the prompt
-  int64_t panels = 0;               ///< index of its keys and values
-  std::vector<double> early, late;  ///< [heads of the group, T]: sums over queries 1 .. 15, and from 16 on
-  std::vector<double> entropy;      ///< [heads of the group]
+  int64_t row = 0;              ///< first row of the prompt in the tensors
+  int64_t length = 0;           ///< tokens of the prompt
+  int64_t panels = 0;           ///< index of its keys and values
+  std::vector<double> early;    ///< [heads of the group, early keys]: sums over queries 1 .. 15
+  std::vector<double> late;     ///< [heads of the group, T]: from 16 on
+  std::vector<double> entropy;  ///< [heads of the group]
+
+  /// Keys that queries 1 .. 15 can see.
+  int64_t early_keys(const AttentionShape& shape) const {
+    return shape.causal ? std::min(length, SinkStatistics::kLateQuery) : length;
+  }
 };
 
-void CausalAttention::pack(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                           int64_t last_prompt) {
-  const size_t count = static_cast<size_t>((last_prompt - first_prompt) * shape_.kv_heads);
+void Attention::pack(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                     int64_t first_prompt, int64_t last_prompt) {
+  const size_t count = static_cast<size_t>((last_prompt - first_prompt) * shape.kv_heads);
   if (keys_.size() < count) keys_.resize(count), values_.resize(count);
   parallel_for(static_cast<int64_t>(count), [&](int64_t i) {
     const Span span("keys, values");
-    const int64_t prompt = first_prompt + i / shape_.kv_heads, column = i % shape_.kv_heads * shape_.head_dim;
+    const int64_t prompt = first_prompt + i / shape.kv_heads, head = i % shape.kv_heads;
     const int64_t row = offsets[prompt] - offsets[first_prompt], length = offsets[prompt + 1] - offsets[prompt];
-    const auto rows_of = [&](const MatrixView& m) {
-      return ConstMatrixView(m.data + row * m.stride + column, length, shape_.head_dim, m.stride);
+    const auto rows_of = [&](const MatrixView& m, int64_t size) {
+      return ConstMatrixView(m.data + row * m.stride + head * size, length, size, m.stride);
     };
-    keys_[static_cast<size_t>(i)].reset(shape_.head_dim, length);
-    keys_[static_cast<size_t>(i)].set_columns(0, rows_of(tensors.k));
-    values_[static_cast<size_t>(i)].reset(length, shape_.head_dim);
-    values_[static_cast<size_t>(i)].set_rows(rows_of(tensors.v));
+    keys_[static_cast<size_t>(i)].reset(shape.head_dim, length);
+    keys_[static_cast<size_t>(i)].set_columns(0, rows_of(tensors.k, shape.head_dim));
+    values_[static_cast<size_t>(i)].reset(length, shape.v_dim);
+    values_[static_cast<size_t>(i)].set_rows(rows_of(tensors.v, shape.v_dim));
   });
 }
 
-void CausalAttention::operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets,
-                                 int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) {
-  pack(tensors, offsets, first_prompt, last_prompt);
+void Attention::operator()(const AttentionShape& shape, const AttentionTensors& tensors,
+                           std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
+                           SinkAccumulator* sinks) {
+  pack(shape, tensors, offsets, first_prompt, last_prompt);
   std::vector<Chunk> chunks;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
     const int64_t length = offsets[prompt + 1] - offsets[prompt];
     const int64_t parts = (length + kQueriesPerChunk - 1) / kQueriesPerChunk;
-    for (int64_t kv_head = 0; kv_head < shape_.kv_heads; ++kv_head)
+    for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
       for (int64_t part = 0; part < parts; ++part) {
         Chunk chunk;
         chunk.prompt = prompt;
@@ -102,36 +142,40 @@ void CausalAttention::operator()(const AttentionTensors& tensors, std::span<cons
         chunk.step = parts;
         chunk.row = offsets[prompt] - offsets[first_prompt];
         chunk.length = length;
-        chunk.panels = (prompt - first_prompt) * shape_.kv_heads + kv_head;
+        chunk.panels = (prompt - first_prompt) * shape.kv_heads + kv_head;
         chunks.push_back(std::move(chunk));
       }
   }
   {
     const SerialProducts serial;
     parallel_for(static_cast<int64_t>(chunks.size()),
-                 [&](int64_t i) { run_chunk(tensors, chunks[static_cast<size_t>(i)], sinks); });
+                 [&](int64_t i) { run_chunk(shape, tensors, chunks[static_cast<size_t>(i)], sinks); });
   }
   if (sinks) {
     const Span span("sinks");
-    reduce(chunks, *sinks);
-    keep_values(tensors, offsets, first_prompt, last_prompt, *sinks);
+    reduce(shape, chunks, *sinks);
+    keep_values(shape, tensors, offsets, first_prompt, last_prompt, *sinks);
   }
 }
 
-void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, SinkAccumulator* sinks) const {
-  const int64_t group = shape_.heads / shape_.kv_heads, hd = shape_.head_dim;
+void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
+                          SinkAccumulator* sinks) const {
+  const int64_t group = shape.heads / shape.kv_heads, hd = shape.head_dim, vd = shape.v_dim;
   const int64_t length = chunk.length, block = queries_per_block(length), first_head = chunk.kv_head * group;
-  const int64_t early_keys = std::min(length, SinkStatistics::kLateQuery);
-  const double pairs = static_cast<double>(length) * static_cast<double>(length + 1) / 2.0;
-  const Span span("attention", -1, 4.0 * pairs * static_cast<double>(group * hd) / static_cast<double>(chunk.step));
+  const int64_t early_keys = chunk.early_keys(shape);
+  const Span span("attention", -1,
+                  2.0 * shape.pairs(length) * static_cast<double>(group * (hd + vd)) / static_cast<double>(chunk.step));
   const Panels& keys = keys_[static_cast<size_t>(chunk.panels)];
   const Panels& values = values_[static_cast<size_t>(chunk.panels)];
   thread_local Buffer scores, late_sums;
   thread_local std::vector<float> inverse;
   thread_local std::vector<double> most_entropy;  // of a query: log(keys it sees)
   // Rows of scores as the product with the values takes them, or else no wider than they have to be.
-  const int64_t whole = keys.whole_columns(length), stride = left_stride(whole);
-  const auto stride_of = [&](int64_t width) { return stride == whole ? width : stride; };
+  int64_t most_keys = keys.whole_columns(length);
+  if (shape.window > 0 && shape.causal) most_keys = std::min(most_keys, shape.window + block + 2 * kKeyStep);
+  const int64_t stride = left_stride(most_keys);
+  const auto stride_of = [&](int64_t width) { return stride == most_keys ? width : stride; };
+  const bool plain_scores = shape.softcap == 0.0 && shape.slopes.empty();
   scores.resize(block * stride);
   inverse.resize(static_cast<size_t>(block));
   most_entropy.resize(static_cast<size_t>(block));
@@ -153,42 +197,49 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
 
   for (int64_t begin = chunk.first_block * block; begin < length; begin += chunk.step * block) {
     const int64_t end = std::min(begin + block, length), count = end - begin;
-    const int64_t width = keys.whole_columns(end), row = stride_of(width);
+    // Keys [from, to) that one of the block's queries sees, and what stands beside them in a panel.
+    const int64_t from = shape.first_key(begin) / kKeyStep * kKeyStep, to = shape.last_key(end - 1, length);
+    const int64_t width = keys.whole_columns(to) - from, row = stride_of(width);
     if (const int64_t next = begin + chunk.step * block; next < length)
       prefetch_rows(tensors.q.data + (chunk.row + next) * tensors.q.stride + first_head * hd,
                     std::min(block, length - next), group * hd, tensors.q.stride);
     for (int64_t t = 0; t < count; ++t)
-      most_entropy[static_cast<size_t>(t)] = std::log(static_cast<double>(begin + t + 1));
+      most_entropy[static_cast<size_t>(t)] =
+          std::log(static_cast<double>(shape.last_key(begin + t, length) - shape.first_key(begin + t)));
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = first_head + h;
       const ConstMatrixView queries(tensors.q.data + (chunk.row + begin) * tensors.q.stride + head * hd, count, hd,
                                     tensors.q.stride);
       const MatrixView square{scores.data(), count, width, row};
-      const MatrixView z{tensors.z.data + (chunk.row + begin) * tensors.z.stride + head * hd, count, hd,
+      const MatrixView z{tensors.z.data + (chunk.row + begin) * tensors.z.stride + head * vd, count, vd,
                          tensors.z.stride};
-      product(queries, keys, square);
+      product_part(queries, keys, 0, from, square);
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t query = begin + t;
+        const int64_t query = begin + t, hidden = shape.first_key(query) - from;
+        const int64_t visible = shape.last_key(query, length) - from - hidden;
+        float* seen = scores.data() + t * row + hidden;
+        if (!plain_scores) finish_scores(shape, head, query, from + hidden, visible, seen);
+        std::fill(seen - hidden, seen, 0.0f);
         const SoftmaxRow softmax =
-            softmax_row(scores.data() + t * row, query + 1, width, static_cast<float>(shape_.scale));
+            softmax_row(seen, visible, width - hidden, plain_scores ? static_cast<float>(shape.scale) : 1.0f);
         inverse[static_cast<size_t>(t)] = softmax.inverse_sum;
-        if (sinks && query >= 1)
+        if (sinks && query >= 1 && visible >= 2)
           chunk.entropy[static_cast<size_t>(h)] += softmax.entropy / most_entropy[static_cast<size_t>(t)];
       }
-      product({scores.data(), count, end, row}, values, z);
+      product_part({scores.data(), count, to - from, row}, values, from, 0, z);
       for (int64_t t = 0; t < count; ++t)
-        for (int64_t i = 0; i < hd; ++i) z.data[t * z.stride + i] *= inverse[static_cast<size_t>(t)];
+        for (int64_t i = 0; i < vd; ++i) z.data[t * z.stride + i] *= inverse[static_cast<size_t>(t)];
       if (!sinks) continue;
       // Queries 1 .. 15 go to one sum, those from 16 on to another; query 0 to none.
-      for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, early_keys); ++query)
-        for (int64_t key = 0; key <= query; ++key)
+      for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, SinkStatistics::kLateQuery); ++query)
+        for (int64_t key = shape.first_key(query); key < shape.last_key(query, length); ++key)
           chunk.early[static_cast<size_t>(h * early_keys + key)] +=
-              scores[(query - begin) * row + key] * inverse[static_cast<size_t>(query - begin)];
+              scores[(query - begin) * row + key - from] * inverse[static_cast<size_t>(query - begin)];
       const int64_t first_late = std::max(begin, SinkStatistics::kLateQuery) - begin;
       if (first_late < count)
-        add_scaled_rows(scores.data() + first_late * row, row, inverse.data() + first_late, count - first_late, end,
-                        late_sums.data() + h * length);
-      sinks->keep_columns(chunk.prompt, head, begin, square, inverse.data());
+        add_scaled_rows(scores.data() + first_late * row, row, inverse.data() + first_late, count - first_late,
+                        to - from, late_sums.data() + h * length + from);
+      sinks->keep_columns(chunk.prompt, head, begin, from, {scores.data(), count, to - from, row}, inverse.data());
     }
     waiting += count;
     if (sinks && waiting >= kQueriesPerFlush) flush();
@@ -196,25 +247,26 @@ void CausalAttention::run_chunk(const AttentionTensors& tensors, Chunk& chunk, S
   if (sinks) flush();
 }
 
-void SinkAccumulator::keep_columns(int64_t prompt, int64_t head, int64_t begin, const MatrixView& square,
-                                   const float* inverse_sums) {
+void SinkAccumulator::keep_columns(int64_t prompt, int64_t head, int64_t first_query, int64_t first_key,
+                                   const MatrixView& square, const float* inverse_sums) {
   for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1];
        ++kept) {
-    const int64_t key = statistics_.tokens[kept].second;
-    for (int64_t t = std::max<int64_t>(key - begin, 0); t < square.rows; ++t)
-      statistics_.columns[kept][static_cast<size_t>((begin + t) * statistics_.heads + head)] =
-          square.data[t * square.stride + key] * inverse_sums[t];
+    const int64_t column = statistics_.tokens[kept].second - first_key;
+    if (column < 0 || column >= square.columns) continue;
+    for (int64_t t = 0; t < square.rows; ++t)
+      statistics_.columns[kept][static_cast<size_t>((first_query + t) * statistics_.heads + head)] =
+          square.data[t * square.stride + column] * inverse_sums[t];
   }
 }
 
-void CausalAttention::reduce(std::span<const Chunk> chunks, SinkAccumulator& sinks) const {
-  const int64_t group = shape_.heads / shape_.kv_heads, n = sinks.offsets_.back();
+void Attention::reduce(const AttentionShape& shape, std::span<const Chunk> chunks, SinkAccumulator& sinks) {
+  const int64_t group = shape.heads / shape.kv_heads, n = sinks.offsets_.back();
   const int64_t prompts = static_cast<int64_t>(sinks.offsets_.size()) - 1;
   SinkStatistics& statistics = sinks.statistics_;
   for (size_t i = 0; i < chunks.size();) {
     // Chunks of one head of one prompt stand together.
     const Chunk& first = chunks[i];
-    const int64_t length = first.length, early_keys = std::min(length, SinkStatistics::kLateQuery);
+    const int64_t length = first.length, early_keys = first.early_keys(shape);
     const size_t parts = static_cast<size_t>(first.step);
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = first.kv_head * group + h;
@@ -238,10 +290,11 @@ void CausalAttention::reduce(std::span<const Chunk> chunks, SinkAccumulator& sin
   }
 }
 
-void CausalAttention::keep_values(const AttentionTensors& tensors, std::span<const int64_t> offsets,
-                                  int64_t first_prompt, int64_t last_prompt, SinkAccumulator& sinks) const {
+void Attention::keep_values(const AttentionShape& shape, const AttentionTensors& tensors,
+                            std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
+                            SinkAccumulator& sinks) {
   SinkStatistics& statistics = sinks.statistics_;
-  const int64_t row_size = shape_.kv_heads * shape_.head_dim;
+  const int64_t row_size = shape.kv_heads * shape.v_dim;
   for (size_t kept = sinks.first_kept_[static_cast<size_t>(first_prompt)];
        kept < sinks.first_kept_[static_cast<size_t>(last_prompt)]; ++kept) {
     const auto [prompt, token] = statistics.tokens[kept];
@@ -251,42 +304,48 @@ void CausalAttention::keep_values(const AttentionTensors& tensors, std::span<con
   }
 }
 
-void CausalAttention::with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets,
-                                   int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks,
-                                   const SquareHook& scores_hook, const SquareHook& pattern_hook) {
-  pack(tensors, offsets, first_prompt, last_prompt);
-  const int64_t group = shape_.heads / shape_.kv_heads, hd = shape_.head_dim;
+void Attention::with_squares(const AttentionShape& shape, const AttentionTensors& tensors,
+                             std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
+                             SinkAccumulator* sinks, const SquareHook& scores_hook, const SquareHook& pattern_hook) {
+  pack(shape, tensors, offsets, first_prompt, last_prompt);
+  const int64_t group = shape.heads / shape.kv_heads, hd = shape.head_dim, vd = shape.v_dim;
+  constexpr float kInvisible = -std::numeric_limits<float>::infinity();
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
     const int64_t length = offsets[prompt + 1] - offsets[prompt], row = offsets[prompt] - offsets[first_prompt];
-    const size_t panels = static_cast<size_t>((prompt - first_prompt) * shape_.kv_heads);
-    Buffer squares(shape_.heads * length * length);
+    const size_t panels = static_cast<size_t>((prompt - first_prompt) * shape.kv_heads);
+    Buffer squares(shape.heads * length * length);
     const SerialProducts serial;
-    parallel_for(shape_.heads, [&](int64_t head) {
+    parallel_for(shape.heads, [&](int64_t head) {
       float* square = squares.data() + head * length * length;
       product({tensors.q.data + row * tensors.q.stride + head * hd, length, hd, tensors.q.stride},
               keys_[panels + static_cast<size_t>(head / group)], {square, length, length, length});
       for (int64_t t = 0; t < length; ++t) {
-        for (int64_t key = 0; key <= t; ++key) square[t * length + key] *= static_cast<float>(shape_.scale);
-        std::fill(square + t * length + t + 1, square + (t + 1) * length, -std::numeric_limits<float>::infinity());
+        const int64_t first = shape.first_key(t), last = shape.last_key(t, length);
+        float* scores = square + t * length;
+        finish_scores(shape, head, t, first, last - first, scores + first);
+        std::fill(scores, scores + first, kInvisible);
+        std::fill(scores + last, scores + length, kInvisible);
       }
     });
     if (scores_hook) scores_hook(prompt, squares.data(), length);
-    parallel_for(shape_.heads, [&](int64_t head) {
+    parallel_for(shape.heads, [&](int64_t head) {
       for (int64_t t = 0; t < length; ++t) {
+        const int64_t first = shape.first_key(t), last = shape.last_key(t, length);
         float* probabilities = squares.data() + (head * length + t) * length;
-        const SoftmaxRow softmax = softmax_row(probabilities, t + 1, length, 1.0f);
-        for (int64_t key = 0; key <= t; ++key) probabilities[key] *= softmax.inverse_sum;
+        std::fill(probabilities, probabilities + first, 0.0f);
+        const SoftmaxRow softmax = softmax_row(probabilities + first, last - first, length - first, 1.0f);
+        for (int64_t key = first; key < last; ++key) probabilities[key] *= softmax.inverse_sum;
       }
     });
     if (pattern_hook) pattern_hook(prompt, squares.data(), length);
-    parallel_for(shape_.heads, [&](int64_t head) {
+    parallel_for(shape.heads, [&](int64_t head) {
       const float* square = squares.data() + head * length * length;
       product({square, length, length, length}, values_[panels + static_cast<size_t>(head / group)],
-              {tensors.z.data + row * tensors.z.stride + head * hd, length, hd, tensors.z.stride});
+              {tensors.z.data + row * tensors.z.stride + head * vd, length, vd, tensors.z.stride});
       if (sinks) sinks->add_square(prompt, head, square, length);
     });
   }
-  if (sinks) keep_values(tensors, offsets, first_prompt, last_prompt, *sinks);
+  if (sinks) keep_values(shape, tensors, offsets, first_prompt, last_prompt, *sinks);
 }
 
 /// Reduces a finished pattern [T, T] of one head: the pattern may have been written by a hook, so nothing is assumed of
@@ -296,14 +355,15 @@ void SinkAccumulator::add_square(int64_t prompt, int64_t head, const float* squa
   std::vector<double> total(static_cast<size_t>(length)), late(static_cast<size_t>(length));
   double entropy = 0.0;
   for (int64_t t = 1; t < length; ++t) {
+    const int64_t first = shape_.first_key(t), last = shape_.last_key(t, length);
     double row_entropy = 0.0;
-    for (int64_t key = 0; key <= t; ++key) {
+    for (int64_t key = first; key < last; ++key) {
       const double p = square[t * length + key];
       total[static_cast<size_t>(key)] += p;
       if (t >= SinkStatistics::kLateQuery) late[static_cast<size_t>(key)] += p;
       if (p > 0.0) row_entropy -= p * std::log(p);
     }
-    entropy += relative_entropy(row_entropy, t);
+    if (last - first >= 2) entropy += row_entropy / std::log(static_cast<double>(last - first));
   }
   std::copy(total.begin(), total.end(), statistics_.column_sums.begin() + head * n + offsets_[prompt]);
   std::copy(late.begin(), late.end(), statistics_.late_column_sums.begin() + head * n + offsets_[prompt]);
@@ -311,7 +371,7 @@ void SinkAccumulator::add_square(int64_t prompt, int64_t head, const float* squa
       length > 1 ? static_cast<float>(entropy / static_cast<double>(length - 1)) : 0.0f;
   for (size_t kept = first_kept_[static_cast<size_t>(prompt)]; kept < first_kept_[static_cast<size_t>(prompt) + 1];
        ++kept)
-    for (int64_t t = statistics_.tokens[kept].second; t < length; ++t)
+    for (int64_t t = 0; t < length; ++t)
       statistics_.columns[kept][static_cast<size_t>(t * statistics_.heads + head)] =
           square[t * length + statistics_.tokens[kept].second];
 }

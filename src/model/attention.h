@@ -1,31 +1,47 @@
-// Causal attention of one block over whole prompts, by blocks of queries: scores of a block are made, soft-maxed, used,
+// Attention of one block over whole prompts, by blocks of queries: scores of a block are made, soft-maxed, used,
 // reduced into the sink statistics and dropped while they are in cache. No [heads, T, T] tensor exists unless a hook
 // asks for it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "model/architecture.h"
 #include "model/product.h"
 #include "model/sink_statistics.h"
 
 namespace spikescope {
 
-/// Sizes of an attention layer. Query head h reads key / value head h / (heads / kv_heads).
+/// An attention layer. Query head h reads key / value head h / (heads / kv_heads). A score is
+/// cap(scale q.k) + slope (key - query), and only visible keys count.
 struct AttentionShape {
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  double scale = 0.0;  ///< on q.k
+  int64_t heads = 0, kv_heads = 0;
+  int64_t head_dim = 0;             ///< of queries and keys
+  int64_t v_dim = 0;                ///< of values
+  double scale = 0.0;               ///< on q.k
+  bool causal = true;               ///< a query sees no keys after it
+  int64_t window = 0;               ///< > 0: nor keys that are so many before it
+  double softcap = 0.0;             ///< c: cap(s) = c tanh(s / c); 0: cap(s) = s
+  std::vector<double> slopes = {};  ///< [heads] of ALiBi; empty: 0
+
+  /// Keys [first, last) that query `query` of a prompt of `length` tokens sees.
+  int64_t first_key(int64_t query) const { return window > 0 ? std::max<int64_t>(0, query - window + 1) : 0; }
+  int64_t last_key(int64_t query, int64_t length) const { return causal ? query + 1 : length; }
+  /// Pairs of a query and a key it sees.
+  double pairs(int64_t length) const;
 };
+AttentionShape attention_shape(const Architecture& architecture, int layer);
 
 /// Projections of a group of whole prompts, tokens one after the other.
 struct AttentionTensors {
   MatrixView q;  ///< [tokens, heads * head_dim], positions applied
   MatrixView k;  ///< [tokens, kv_heads * head_dim], positions applied
-  MatrixView v;  ///< [tokens, kv_heads * head_dim]
-  MatrixView z;  ///< out: [tokens, heads * head_dim], pattern @ v
+  MatrixView v;  ///< [tokens, kv_heads * v_dim]
+  MatrixView z;  ///< out: [tokens, heads * v_dim], pattern @ v
 };
 
 /// Sink statistics in the making, over all groups of a block.
@@ -36,9 +52,11 @@ class SinkAccumulator {
   SinkStatistics take() { return std::move(statistics_); }
 
  private:
-  friend class CausalAttention;
+  friend class Attention;
   void add_square(int64_t prompt, int64_t head, const float* square, int64_t length);
-  void keep_columns(int64_t prompt, int64_t head, int64_t begin, const MatrixView& square, const float* inverse_sums);
+  void keep_columns(int64_t prompt, int64_t head, int64_t first_query, int64_t first_key, const MatrixView& square,
+                    const float* inverse_sums);
+  AttentionShape shape_;
   SinkStatistics statistics_;
   std::span<const int64_t> offsets_;
   std::vector<size_t> first_kept_;  // [prompts + 1]: where each prompt's kept tokens begin
@@ -47,29 +65,28 @@ class SinkAccumulator {
 /// Called with a prompt's [heads, T, T] scores (before softmax, -inf where invisible) or pattern; may change them.
 using SquareHook = std::function<void(int64_t prompt, float* square, int64_t length)>;
 
-class CausalAttention {
+class Attention {
  public:
-  explicit CausalAttention(const AttentionShape& shape) : shape_(shape) {}
-
   /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`. `sinks` may be null.
-  void operator()(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                  int64_t last_prompt, SinkAccumulator* sinks);
+  void operator()(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                  int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks);
 
   /// The same by way of whole squares, for hooks on scores or pattern. Either hook may be empty.
-  void with_squares(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                    int64_t last_prompt, SinkAccumulator* sinks, const SquareHook& scores_hook,
+  void with_squares(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+                    int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks, const SquareHook& scores_hook,
                     const SquareHook& pattern_hook);
 
  private:
   struct Chunk;
-  void pack(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-            int64_t last_prompt);
-  void run_chunk(const AttentionTensors& tensors, Chunk& chunk, SinkAccumulator* sinks) const;
-  void reduce(std::span<const Chunk> chunks, SinkAccumulator& sinks) const;
-  void keep_values(const AttentionTensors& tensors, std::span<const int64_t> offsets, int64_t first_prompt,
-                   int64_t last_prompt, SinkAccumulator& sinks) const;
+  void pack(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+            int64_t first_prompt, int64_t last_prompt);
+  void run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
+                 SinkAccumulator* sinks) const;
+  static void reduce(const AttentionShape& shape, std::span<const Chunk> chunks, SinkAccumulator& sinks);
+  static void keep_values(const AttentionShape& shape, const AttentionTensors& tensors,
+                          std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
+                          SinkAccumulator& sinks);
 
-  AttentionShape shape_;
   // Of each key / value head of each prompt of the group: keys as columns, values as rows.
   std::vector<Panels> keys_, values_;
 };

@@ -213,9 +213,9 @@ int64_t left_stride(int64_t columns) {
   return choice.kernel && choice.dtype == Dtype::float32 && columns <= kMostInner ? kLeftStride : columns;
 }
 
-void product(ConstMatrixView a, const Panels& b, MatrixView out) { product_columns(a, b, 0, out); }
+void product(ConstMatrixView a, const Panels& b, MatrixView out) { product_part(a, b, 0, 0, out); }
 
-void product_columns(ConstMatrixView a, const Panels& b, int64_t first_column, MatrixView out) {
+void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out) {
   const Choice& choice = *current();
   const int64_t values_a_word = choice.pairs() ? 2 : 1;
   if (!choice.kernel) {
@@ -225,7 +225,7 @@ void product_columns(ConstMatrixView a, const Panels& b, int64_t first_column, M
       for (int64_t r = 0; r < a.rows; ++r) round_row(a.data + r * a.stride, a.columns, left.data() + r * a.columns);
       a = {left.data(), a.rows, a.columns, a.columns};
     }
-    multiply(a, {b.words_.data() + first_column, a.columns, out.columns, b.width_}, out);
+    multiply(a, {b.words_.data() + first_inner * b.width_ + first_column, a.columns, out.columns, b.width_}, out);
     return;
   }
   const Kernel& kernel = *choice.kernel;
@@ -244,7 +244,8 @@ void product_columns(ConstMatrixView a, const Panels& b, int64_t first_column, M
       for (int64_t column = 0; column < out.columns; column += kernel.columns) {
         const MatrixView part{out.data + row * out.stride + column, rows,
                               std::min(kernel.columns, out.columns - column), out.stride};
-        const float* panel = b.panel((first_column + column) / kernel.columns) + begin * kernel.columns;
+        const float* panel =
+            b.panel((first_column + column) / kernel.columns) + (first_inner / values_a_word + begin) * kernel.columns;
         for (int64_t step = 0; step < inner; step += kernel.panel_words)
           multiply_panel(kernel, left + step, panel + step * kernel.columns, std::min(kernel.panel_words, inner - step),
                          part, begin + step > 0);
@@ -261,7 +262,7 @@ void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out) 
   const int64_t step = std::max<int64_t>(1, panels / (kPiecesAThread * threads())) * kernel->columns;
   parallel_for((out.columns + step - 1) / step, [&](int64_t piece) {
     const int64_t first = piece * step;
-    product_columns(a, b, first, {out.data + first, out.rows, std::min(step, out.columns - first), out.stride});
+    product_part(a, b, 0, first, {out.data + first, out.rows, std::min(step, out.columns - first), out.stride});
   });
 }
 

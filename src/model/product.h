@@ -40,7 +40,8 @@ class Panels {
   }
 
  private:
-  friend void product_columns(ConstMatrixView a, const Panels& b, int64_t first, MatrixView out);
+  friend void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column,
+                           MatrixView out);
   float* panel(int64_t index) { return words_.data() + index * inner_words_ * width_; }
   const float* panel(int64_t index) const { return words_.data() + index * inner_words_ * width_; }
 
@@ -54,8 +55,8 @@ int64_t left_stride(int64_t columns);
 /// out = a b: [m, k] x [k, n] -> [m, n], with the first k = a.columns rows and n = out.columns columns of `b`. Runs on
 /// the calling thread. A value of `out` depends on its row of `a` alone, to the bit, not on what other rows there are.
 void product(ConstMatrixView a, const Panels& b, MatrixView out);
-/// The same for columns [first, first + out.columns) of the result; `first` is one where a panel begins, such as 0.
-void product_columns(ConstMatrixView a, const Panels& b, int64_t first, MatrixView out);
+/// The same for the rows of `b` from `first_inner` on, and its columns from `first_column` on: multiples of 32.
+void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out);
 /// The same as product() on all threads, which share the columns: for few rows. Inside a parallel region the calling
 /// thread does it.
 void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out);

@@ -21,6 +21,16 @@ void rotate_head(float* x, const float* cosines, const float* sines, int64_t hal
   }
 }
 
+SPIKESCOPE_VECTORIZED
+void rotate_pairs(float* x, const float* cosines, const float* sines, int64_t half) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cosines[i] - b * sines[i];
+    x[2 * i + 1] = b * cosines[i] + a * sines[i];
+  }
+}
+
 }  // namespace
 
 std::vector<double> rope_frequencies(double theta, int64_t dims) {
@@ -64,13 +74,31 @@ void scale_yarn(Rope& rope, const Yarn& yarn) {
   rope.scaling = fmt::format("yarn x{}", yarn.factor);
 }
 
-RopeTable::RopeTable(const Rope& rope, int64_t positions) : half_(static_cast<int64_t>(rope.frequencies.size())) {
+void scale_longrope(Rope& rope, const std::vector<double>& short_factors, const std::vector<double>& long_factors,
+                    double factor, int64_t original_context, double attention_factor) {
+  rope.long_frequencies = rope.frequencies;
+  for (size_t i = 0; i < rope.frequencies.size(); ++i) {
+    rope.frequencies[i] /= short_factors[i];
+    rope.long_frequencies[i] /= long_factors[i];
+  }
+  rope.short_context = original_context;
+  rope.attention_factor = attention_factor > 0.0 ? attention_factor
+                          : factor <= 1.0
+                              ? 1.0
+                              : std::sqrt(1.0 + std::log(factor) / std::log(static_cast<double>(original_context)));
+  rope.scaling = fmt::format("longrope x{}", factor);
+}
+
+RopeTable::RopeTable(const Rope& rope, int64_t positions)
+    : first_(rope.first), half_(static_cast<int64_t>(rope.frequencies.size())), interleaved_(rope.interleaved) {
+  const bool is_long = !rope.long_frequencies.empty() && positions > rope.short_context;
+  const std::vector<double>& frequencies = is_long ? rope.long_frequencies : rope.frequencies;
   cosines_.resize(static_cast<size_t>(positions * half_));
   sines_.resize(cosines_.size());
 #pragma omp parallel for schedule(static) if (positions > 256)
   for (int64_t position = 0; position < positions; ++position)
     for (int64_t i = 0; i < half_; ++i) {
-      const double angle = static_cast<double>(position) * rope.frequencies[static_cast<size_t>(i)];
+      const double angle = static_cast<double>(position) * frequencies[static_cast<size_t>(i)];
       cosines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::cos(angle) * rope.attention_factor);
       sines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::sin(angle) * rope.attention_factor);
     }
@@ -82,7 +110,8 @@ void RopeTable::rotate(float* data, int64_t rows, int64_t row_stride, int64_t he
     const float* cosines = cosines_.data() + (position + row) * half_;
     const float* sines = sines_.data() + (position + row) * half_;
     for (int64_t head = 0; head < heads; ++head)
-      rotate_head(data + row * row_stride + head * head_dim, cosines, sines, half_);
+      (interleaved_ ? rotate_pairs : rotate_head)(data + row * row_stride + head * head_dim + first_, cosines, sines,
+                                                  half_);
   }
 }
 

@@ -1,5 +1,4 @@
-// Rotary position embedding (arXiv 2104.09864) in the half-split layout: channel i of a head turns with channel i +
-// dims/2.
+// Rotary position embedding (arXiv 2104.09864).
 #pragma once
 
 #include <cstdint>
@@ -20,17 +19,22 @@ struct Yarn {
   double factor = 1.0, original_context = 0.0, beta_fast = 32.0, beta_slow = 1.0, attention_factor = 0.0;
 };
 void scale_yarn(Rope& rope, const Yarn& yarn);
+/// LongRoPE (arXiv 2402.13753): pair i's frequency divided by short_factors[i] in prompts of up to `original_context`
+/// tokens and by long_factors[i] in longer ones. `attention_factor` <= 0: sqrt(1 + ln(factor) / ln(original_context)).
+void scale_longrope(Rope& rope, const std::vector<double>& short_factors, const std::vector<double>& long_factors,
+                    double factor, int64_t original_context, double attention_factor);
 
-/// Cosines and sines of all positions below a length.
+/// Cosines and sines of all positions below a length, the longest prompt's.
 class RopeTable {
  public:
   RopeTable(const Rope& rope, int64_t positions);
-  /// Turns the first `rope.dims` channels of each of `heads` heads in `rows` rows, in place; row r stands at position
+  /// Turns the rotated channels of each of `heads` heads in `rows` rows, in place; row r stands at position
   /// `position + r`.
   void rotate(float* data, int64_t rows, int64_t row_stride, int64_t heads, int64_t head_dim, int64_t position) const;
 
  private:
-  int64_t half_;
+  int64_t first_, half_;
+  bool interleaved_;
   std::vector<float> cosines_, sines_;  // [positions, half]
 };
 

@@ -9,10 +9,8 @@
 #include "base/fail.h"
 #include "base/profile.h"
 #include "model/block.h"
-#include "model/norm.h"
-#include "model/product.h"
-#include "model/softmax.h"
-#include "model/vectorize.h"
+#include "model/embedding.h"
+#include "model/head.h"
 
 namespace spikescope {
 namespace {
@@ -63,70 +61,6 @@ void check_finite(const std::vector<float>& residual, const TokenBatch& batch, i
        layer, prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
 }
 
-/// -log softmax(logits)[target].
-double loss_of(const float* logits, int64_t vocabulary, int64_t target) {
-  const float largest = *std::max_element(logits, logits + vocabulary);
-  double sum = 0.0;
-  for (int64_t i = 0; i < vocabulary; ++i) sum += exponential(logits[i] - largest);
-  return std::log(sum) + largest - logits[target];
-}
-
-/// Final norm, logits and losses.
-class Head {
- public:
-  Head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, bool losses)
-      : weights_(weights), batch_(batch), hooks_(hooks), losses_(losses) {}
-
-  std::vector<float> operator()(const std::vector<float>& residual) const {
-    const bool wants_logits = losses_ || hooks_.wants({Point::logits, -1});
-    if (!wants_logits && !hooks_.wants({Point::ln_final_out, -1})) return {};
-    const Architecture& a = weights_.architecture();
-    const int64_t n = static_cast<int64_t>(batch_.ids.size()), d = a.d_model;
-    const Weight gain = weights_.read(Role::ln_final);
-    const Role role = a.tied_embeddings ? Role::token_embedding : Role::unembedding;
-    Linear unembedding;
-    if (wants_logits) unembedding.load(weights_, -1, {{role}});
-    // As many rows at a time as make 64 MiB of logits.
-    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, 1024);
-    Buffer normed(slice * d), logits(wants_logits ? slice * a.vocabulary : 0);
-    std::vector<float> losses(losses_ ? static_cast<size_t>(n) : 0, std::numeric_limits<float>::quiet_NaN());
-    for (int64_t first = 0; first < n; first += slice) {
-      const int64_t rows = std::min(slice, n - first);
-      for_row_pieces(rows, [&](int64_t row, int64_t count) {
-        rms_norm(residual.data() + (first + row) * d, count, d, d, gain.values.data(), a.norm_eps,
-                 normed.data() + row * d, d);
-      });
-      hooks_.call({{Point::ln_final_out, -1}, first, {normed.data(), {rows, d}, d}});
-      if (!wants_logits) continue;
-      for_row_pieces(rows, [&](int64_t row, int64_t count) {
-        unembedding({normed.data() + row * d, count, d, d},
-                    {logits.data() + row * a.vocabulary, count, a.vocabulary, a.vocabulary});
-      });
-      hooks_.call({{Point::logits, -1}, first, {logits.data(), {rows, a.vocabulary}, a.vocabulary}});
-      if (losses_) add_losses(logits.data(), first, rows, losses);
-    }
-    return losses;
-  }
-
- private:
-  void add_losses(const float* logits, int64_t first, int64_t rows, std::vector<float>& losses) const {
-    const int64_t vocabulary = weights_.architecture().vocabulary;
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t token = first + row;
-      // The token after a prompt's last one belongs to another prompt.
-      if (std::binary_search(batch_.offsets.begin(), batch_.offsets.end(), token + 1)) continue;
-      losses[static_cast<size_t>(token)] = static_cast<float>(
-          loss_of(logits + row * vocabulary, vocabulary, batch_.ids[static_cast<size_t>(token) + 1]));
-    }
-  }
-
-  const ModelWeights& weights_;
-  const TokenBatch& batch_;
-  const Hooks& hooks_;
-  bool losses_;
-};
-
 }  // namespace
 
 void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
@@ -155,10 +89,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   check_prompts(batch, a);
   RunResult result;
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
-  std::vector<float> residual(static_cast<size_t>(n * d));
-  for (int64_t i = 0; i < n; ++i)
-    weights.read_rows(Role::token_embedding, -1, batch.ids[static_cast<size_t>(i)], 1, residual.data() + i * d);
-  hooks.call({{Point::embed, -1}, 0, {residual.data(), {n, d}, d}});
+  std::vector<float> residual = embed(weights, batch, hooks);
 
   if (options.first_layer > 0) {
     if (options.first_layer >= a.n_layers || options.residual.size() != residual.size())
@@ -170,7 +101,8 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   const std::vector<PromptGroup> groups = groups_of(batch.offsets, options.group_rows);
   int64_t largest_group = 0;
   for (const PromptGroup& group : groups) largest_group = std::max(largest_group, group.rows);
-  Block block(a, batch.offsets, largest_group);
+  Block block(weights, batch.offsets, largest_group);
+  const PromptGroup all{0, static_cast<int64_t>(batch.offsets.size()) - 1, 0, n};
   BlockWeights block_weights;
   std::optional<WeightStream> own_stream;
   WeightStream& stream = options.stream ? *options.stream : own_stream.emplace(weights, false);
@@ -181,7 +113,8 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     const auto loading = Clock::now();
     stream.loading(layer);
     block_weights.load(weights, layer);
-    stream.loaded(layer);
+    const bool experts = a.blocks[static_cast<size_t>(layer)].experts;  // converted as they are needed
+    if (!experts) stream.loaded(layer);
     result.weight_seconds += seconds_since(loading);
 
     {
@@ -190,12 +123,16 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     }
     std::optional<SinkAccumulator> sinks;
     if (observer.wants_sinks())
-      sinks.emplace(AttentionShape{a.n_heads, a.n_kv_heads, a.head_dim, a.attention_scale}, batch.offsets,
+      sinks.emplace(attention_shape(a, layer), batch.offsets,
                     observer.kept_tokens(layer, {residual.data(), {n, d}, d}));
     for (const PromptGroup& group : groups) {
       block(block_weights, layer, group, residual.data() + group.first_row * d, hooks, sinks ? &*sinks : nullptr);
       observer.progress((layer + static_cast<double>(group.first_row + group.rows) / static_cast<double>(n)) /
                         static_cast<double>(layers));
+    }
+    if (experts) {
+      block.mixture(block_weights, layer, all, residual.data(), hooks);
+      stream.loaded(layer);
     }
     {
       const Span span("check", layer);
@@ -212,7 +149,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   }
   // A hook may want what enters the block after the last one run.
   if (layers < a.n_layers) hooks.call({{Point::resid_pre, static_cast<int>(layers)}, 0, {residual.data(), {n, d}, d}});
-  if (layers == a.n_layers) result.losses = Head(weights, batch, hooks, options.losses)(residual);
+  if (layers == a.n_layers) result.losses = run_head(weights, batch, hooks, options.losses, residual);
   result.seconds = seconds_since(began);
   return result;
 }

@@ -7,17 +7,12 @@
 
 #include "base/tensor_view.h"
 #include "hooks/hooks.h"
+#include "model/batch.h"
 #include "model/sink_statistics.h"
 #include "model/weight_stream.h"
 #include "model/weights.h"
 
 namespace spikescope {
-
-/// Prompts as token ids, one after the other.
-struct TokenBatch {
-  std::vector<int64_t> ids;      ///< [N]
-  std::vector<int64_t> offsets;  ///< [prompts + 1], from 0 to N; no prompt is empty
-};
 
 /// What a pass tells besides the hook points. All calls come on the thread that runs the pass.
 class PassObserver {

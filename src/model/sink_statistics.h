@@ -15,10 +15,10 @@ struct SinkStatistics {
   /// Queries from this one on count in late_column_sums: past the first few, whose attention has nowhere else to go.
   static constexpr int64_t kLateQuery = 16;
 
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  std::vector<float> column_sums;       ///< [heads, N]: attention a key gets, summed over queries t >= 1
-  std::vector<float> late_column_sums;  ///< [heads, N]: the same over queries t >= kLateQuery
-  std::vector<float> entropy;           ///< [heads, prompts]: mean over t >= 1 of entropy(P[t]) / log(t + 1), in [0, 1]
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;  ///< head_dim of the values
+  std::vector<float> column_sums;                 ///< [heads, N]: attention a key gets, summed over queries t >= 1
+  std::vector<float> late_column_sums;            ///< [heads, N]: the same over queries t >= kLateQuery
+  std::vector<float> entropy;  ///< [heads, prompts]: mean over t >= 1 of entropy(P[t]) / log(keys seen), in [0, 1]
   /// Tokens whose columns are kept: the first of each prompt, and spike tokens (automatic rule) of resid_pre of this
   /// block or an earlier one. Ascending.
   std::vector<TokenPosition> tokens;

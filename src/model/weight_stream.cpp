@@ -18,9 +18,8 @@ constexpr size_t kChunk = size_t{4} << 20;
 WeightStream::WeightStream(const ModelWeights& weights, bool hash) {
   std::vector<Segment> segments;
   for (int layer = 0; layer < weights.architecture().n_layers; ++layer)
-    for (const Role role : all_roles())
-      if (const TensorInfo* tensor = is_per_block(role) ? weights.tensor(role, layer) : nullptr)
-        segments.push_back({tensor->bytes, layer});
+    for (const WeightKey& key : weight_keys(weights.architecture(), layer))
+      segments.push_back({weights.tensor(key).bytes, layer});
   for (const auto& file : weights.tensors().files()) {
     File& entry = files_.emplace_back(File{file->bytes(), {}});
     for (const Segment& segment : segments)
@@ -28,6 +27,11 @@ WeightStream::WeightStream(const ModelWeights& weights, bool hash) {
         entry.segments.push_back(segment);
     std::sort(entry.segments.begin(), entry.segments.end(),
               [](const Segment& a, const Segment& b) { return a.bytes.data() < b.bytes.data(); });
+    // Several weights of a block may lie in one tensor.
+    entry.segments.erase(
+        std::unique(entry.segments.begin(), entry.segments.end(),
+                    [](const Segment& a, const Segment& b) { return a.bytes.data() == b.bytes.data(); }),
+        entry.segments.end());
   }
   if (hash) hash_ = std::make_unique<Sha256>();
   thread_ = std::thread([this] { run(); });

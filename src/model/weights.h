@@ -4,49 +4,14 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
-#include <string_view>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 #include "io/tensor_table.h"
-#include "model/architecture.h"
+#include "model/roles.h"
 
 namespace spikescope {
-
-/// What a weight is for. Linear layers are [out, in]: y = W x + b.
-enum class Role : uint8_t {
-  token_embedding,  ///< [vocabulary, d]
-  ln1,
-  ln1_bias,  ///< norm that feeds attention: gain and bias [d]
-  w_q,
-  b_q,  ///< [heads * head_dim, d], Hugging Face's order of rows (half-split RoPE)
-  w_k,
-  b_k,
-  w_v,
-  b_v,  ///< [kv heads * head_dim, d]
-  w_o,
-  b_o,  ///< [d, heads * head_dim]
-  ln2,
-  ln2_bias,
-  w_gate,
-  b_gate,
-  w_up,
-  b_up,  ///< [width, d]
-  w_down,
-  b_down,  ///< [d, width]
-  ln_final,
-  ln_final_bias,
-  unembedding,  ///< [vocabulary, d]
-};
-
-/// Every role there is.
-std::span<const Role> all_roles();
-/// What a role is called in messages: "w_q", "ln1".
-std::string_view role_name(Role role);
-/// Whether there is one such weight a block (else one a model).
-bool is_per_block(Role role);
 
 /// A matrix [rows, columns], or a vector with columns = 1, in float32.
 struct Weight {
@@ -55,43 +20,52 @@ struct Weight {
   explicit operator bool() const { return !values.empty(); }
 };
 
-/// Where a role's values lie, and what has to be done to them on reading.
+/// Where a weight's values lie, and what has to be done to them on reading.
 struct WeightPlace {
   std::string tensor;
+  /// The tensor's shape where it is not the weight's own: it holds several weights, or has dimensions of 1.
+  std::vector<int64_t> shape = {};
+  bool transposed = false;  ///< the tensor is [in, out]
+  /// The weight's rows are runs of `run` of the tensor's rows (all leading dimensions taken together), from `first` on,
+  /// `stride` apart. run 0: a single run.
+  int64_t first = 0, run = 0, stride = 0;
   /// > 0: rows of each of so many heads are interleaved pairs (GGUF llama q, k); bring them to half-split.
   int64_t unpermute_heads = 0;
 };
 
 class ModelWeights {
  public:
-  /// `places` gives a role's place (layer -1 outside blocks), or an empty tensor name where the model has no such
-  /// weight.
-  using Places = std::function<WeightPlace(Role, int layer)>;
-  /// Checks that every tensor is there with the right shape. Throws Error naming file, tensor, shape expected and
-  /// found.
-  ModelWeights(const TensorTable& tensors, const Architecture& architecture, Places places);
+  /// `place` tells where each weight that the architecture has lies. Checks that every tensor is there with the right
+  /// shape. Throws Error naming file, tensor, shape expected and found.
+  ModelWeights(const TensorTable& tensors, const Architecture& architecture,
+               const std::function<WeightPlace(const WeightKey&)>& place);
 
-  bool has(Role role, int layer = -1) const;
-  /// Name of the tensor that holds it; empty where the model has none.
-  std::string tensor_name(Role role, int layer = -1) const { return places_(role, layer).tensor; }
-  /// The tensor itself; null where the model has none.
-  const TensorInfo* tensor(Role role, int layer = -1) const;
+  bool has(Role role, int layer = -1) const { return has_role(architecture_, role, layer); }
+  /// The tensor that holds a weight the model has. Several may lie in one.
+  const TensorInfo& tensor(const WeightKey& key) const { return *placed(key).tensor; }
   /// Rows and columns of a role's weight (columns 1: a vector), whether the model has one or not.
-  std::pair<int64_t, int64_t> shape(Role role) const;
+  std::pair<int64_t, int64_t> shape(Role role) const { return role_shape(architecture_, role); }
   /// The whole weight; an empty Weight where the model has none. Throws Error for non-finite values, naming tensor and
   /// index.
   Weight read(Role role, int layer = -1) const;
   /// Rows [first, first + count) of a weight that the model has, with the same check.
-  void read_rows(Role role, int layer, int64_t first, int64_t count, float* out) const;
+  void read_rows(const WeightKey& key, int64_t first, int64_t count, float* out) const;
   const Architecture& architecture() const { return architecture_; }
   const TensorTable& tensors() const { return tensors_; }
 
  private:
-  const TensorInfo& check(const WeightPlace& place, Role role, int layer) const;
+  struct Placed {
+    const TensorInfo* tensor;
+    TensorInfo rows;  ///< the same as a matrix
+    WeightPlace place;
+  };
+  const Placed& placed(const WeightKey& key) const;
+  Placed check(WeightPlace place, const WeightKey& key) const;
+  void read_run(const Placed& placed, int64_t first, int64_t count, int64_t columns, float* out) const;
 
   const TensorTable& tensors_;
   const Architecture& architecture_;
-  Places places_;
+  std::unordered_map<int64_t, Placed> placed_;
 };
 
 }  // namespace spikescope

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -178,19 +179,11 @@ struct Planted {
   }
 };
 
-/// Weights in memory: W_O [32, 4] is 1 in dimension 0 for all inputs; row 5 and 9 of W_down [32, 4] are (7, 3, 0, 1).
+/// Weights in memory: W_O [32, 4] is 1 in dimension 0 for all inputs; row 5 and 9 of W_down [32, 4] are (7, 3, 0, 1);
+/// all else is 0.
 class PlantedWeights {
  public:
   PlantedWeights() {
-    w_o_.assign(static_cast<size_t>(Planted::kDims * Planted::kHeads * Planted::kHeadDim), 0.0f);
-    std::fill_n(w_o_.begin(), Planted::kHeads * Planted::kHeadDim, 1.0f);
-    w_down_.assign(static_cast<size_t>(Planted::kDims * Planted::kWidth), 0.0f);
-    for (size_t dim : {5, 9}) {
-      const float row[] = {7, 3, 0, 1};
-      std::copy_n(row, 4, w_down_.begin() + static_cast<std::ptrdiff_t>(dim * Planted::kWidth));
-    }
-    add("w_o", w_o_, Planted::kHeads * Planted::kHeadDim);
-    add("w_down", w_down_, Planted::kWidth);
     architecture_.family = "llama";
     architecture_.n_layers = Planted::kBlocks;
     architecture_.d_model = Planted::kDims;
@@ -198,26 +191,33 @@ class PlantedWeights {
     architecture_.n_kv_heads = 1;
     architecture_.head_dim = Planted::kHeadDim;
     architecture_.mlp_width = Planted::kWidth;
-    weights_ = std::make_unique<ModelWeights>(tensors_, architecture_, [](Role role, int) -> WeightPlace {
-      if (role == Role::w_o) return {"w_o", 0};
-      if (role == Role::w_down) return {"w_down", 0};
-      return {};
-    });
+    architecture_.vocabulary = 2;
+    architecture_.blocks.resize(Planted::kBlocks);
+    for (const Role role : all_roles()) {
+      const auto [rows, columns] = role_shape(architecture_, role);
+      std::vector<float>& values = values_[role];
+      values.assign(static_cast<size_t>(rows * columns), 0.0f);
+      if (role == Role::w_o) std::fill_n(values.begin(), columns, 1.0f);
+      if (role == Role::w_down)
+        for (const size_t dim : {5, 9}) {
+          const float row[] = {7, 3, 0, 1};
+          std::copy_n(row, 4, values.begin() + static_cast<std::ptrdiff_t>(dim * Planted::kWidth));
+        }
+      TensorInfo tensor{std::string(role_name(role)),
+                        {rows},
+                        find_safetensors_format("F32"),
+                        std::as_bytes(std::span(values)),
+                        "memory"};
+      if (columns > 1) tensor.shape.push_back(columns);
+      tensors_.add(tensor);
+    }
+    weights_ = std::make_unique<ModelWeights>(
+        tensors_, architecture_, [](const WeightKey& key) { return WeightPlace{std::string(role_name(key.role))}; });
   }
   const ModelWeights& get() const { return *weights_; }
 
  private:
-  void add(const std::string& name, const std::vector<float>& values, int64_t columns) {
-    TensorInfo tensor;
-    tensor.name = name;
-    tensor.shape = {Planted::kDims, columns};
-    tensor.format = find_safetensors_format("F32");
-    tensor.bytes = std::as_bytes(std::span(values));
-    tensor.file = "memory";
-    tensors_.add(tensor);
-  }
-
-  std::vector<float> w_o_, w_down_;
+  std::map<Role, std::vector<float>> values_;
   TensorTable tensors_;
   Architecture architecture_;
   std::unique_ptr<ModelWeights> weights_;

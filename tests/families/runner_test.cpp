@@ -267,10 +267,13 @@ TEST_F(BadCheckpoint, ConfigsThatContradictThemselvesOrTheTensors) {
   EXPECT_THAT(with("num_key_value_heads", 0), HasSubstr("KV heads is 0"));
   EXPECT_THAT(with("vocab_size", -5), HasSubstr("vocabulary is -5"));
   EXPECT_THAT(with("hidden_size", "wide"), HasSubstr("hidden_size"));
-  EXPECT_THAT(with("hidden_act", "swoosh"), HasSubstr("'swoosh' is not supported"));
-  EXPECT_THAT(with("model_type", "lama"), HasSubstr("'lama' is not supported; supported are: llama"));
+  EXPECT_THAT(with("hidden_act", "swoosh"),
+              HasSubstr("'hidden_act' is \"swoosh\", which is not supported; expected silu"));
+  EXPECT_THAT(with("model_type", "lama"),
+              HasSubstr("'lama' is not supported. The nearest family is llama (--as llama tries it)"));
   EXPECT_THAT(with("rope_theta", 0.0), HasSubstr("rope_theta"));
-  EXPECT_THAT(with("rope_scaling", {{"type", "wavy"}, {"factor", 2.0}}), HasSubstr("'wavy' is not supported"));
+  EXPECT_THAT(with("rope_scaling", {{"type", "wavy"}, {"factor", 2.0}}),
+              HasSubstr("'type' is \"wavy\", which is not supported; expected default"));
   EXPECT_THAT(with("rope_scaling", {{"type", "linear"}, {"factor", -2.0}}), HasSubstr("factor"));
   EXPECT_THAT(with("rope_scaling", {{"rope_type", "llama3"},
                                     {"factor", 8.0},

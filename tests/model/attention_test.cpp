@@ -1,5 +1,6 @@
 #include "model/attention.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,108 +15,145 @@ struct Problem {
   std::vector<int64_t> offsets;
   std::vector<float> q, k, v, z;
 
-  Problem(int64_t heads, int64_t kv_heads, int64_t head_dim, std::vector<int64_t> lengths, float spread = 1.0f)
-      : shape{heads, kv_heads, head_dim, 1.0 / std::sqrt(static_cast<double>(head_dim))}, offsets{0} {
+  Problem(const AttentionShape& kind, std::vector<int64_t> lengths, float spread = 1.0f) : shape(kind), offsets{0} {
     for (const int64_t length : lengths) offsets.push_back(offsets.back() + length);
     std::mt19937 random(7);
     std::normal_distribution<float> normal(0.0f, spread);
-    for (auto* values : {&q, &k, &v}) {
-      values->resize(static_cast<size_t>(offsets.back() * (values == &q ? heads : kv_heads) * head_dim));
-      for (float& value : *values) value = normal(random);
-    }
-    z.assign(q.size(), std::nanf(""));
+    const auto fill = [&](std::vector<float>& values, int64_t size) {
+      values.resize(static_cast<size_t>(offsets.back() * size));
+      for (float& value : values) value = normal(random);
+    };
+    fill(q, shape.heads * shape.head_dim);
+    fill(k, shape.kv_heads * shape.head_dim);
+    fill(v, shape.kv_heads * shape.v_dim);
+    z.assign(static_cast<size_t>(offsets.back() * shape.heads * shape.v_dim), std::nanf(""));
   }
 
   /// Tensors of prompts [first, last).
   AttentionTensors tensors(int64_t first, int64_t last) {
-    const int64_t rows = offsets[last] - offsets[first], qs = shape.heads * shape.head_dim,
-                  ks = shape.kv_heads * shape.head_dim;
-    return {{q.data() + offsets[first] * qs, rows, qs, qs},
-            {k.data() + offsets[first] * ks, rows, ks, ks},
-            {v.data() + offsets[first] * ks, rows, ks, ks},
-            {z.data() + offsets[first] * qs, rows, qs, qs}};
-  }
-
-  /// P[prompt][head][t][key], in double.
-  double probability(int64_t prompt, int64_t head, int64_t t, int64_t key) const {
-    const auto score = [&](int64_t j) {
-      double dot = 0.0;
-      for (int64_t i = 0; i < shape.head_dim; ++i)
-        dot += static_cast<double>(q[((offsets[prompt] + t) * shape.heads + head) * shape.head_dim + i]) *
-               k[((offsets[prompt] + j) * shape.kv_heads + head / (shape.heads / shape.kv_heads)) * shape.head_dim + i];
-      return dot * shape.scale;
+    const int64_t rows = offsets[last] - offsets[first];
+    const auto view = [&](std::vector<float>& values, int64_t size) {
+      return MatrixView{values.data() + offsets[first] * size, rows, size, size};
     };
+    return {view(q, shape.heads * shape.head_dim), view(k, shape.kv_heads * shape.head_dim),
+            view(v, shape.kv_heads * shape.v_dim), view(z, shape.heads * shape.v_dim)};
+  }
+
+  /// P[prompt][head][t][..], in double, by the definition.
+  std::vector<double> pattern(int64_t prompt, int64_t head, int64_t t) const {
+    const int64_t length = offsets[prompt + 1] - offsets[prompt];
+    std::vector<double> scores(static_cast<size_t>(length), -1e300);
     double largest = -1e300, sum = 0.0;
-    for (int64_t j = 0; j <= t; ++j) largest = std::max(largest, score(j));
-    for (int64_t j = 0; j <= t; ++j) sum += std::exp(score(j) - largest);
-    return std::exp(score(key) - largest) / sum;
+    for (int64_t j = 0; j < length; ++j) {
+      if ((shape.causal && j > t) || (shape.window > 0 && t - j >= shape.window)) continue;
+      double score = 0.0;
+      for (int64_t i = 0; i < shape.head_dim; ++i)
+        score +=
+            static_cast<double>(q[((offsets[prompt] + t) * shape.heads + head) * shape.head_dim + i]) *
+            k[((offsets[prompt] + j) * shape.kv_heads + head / (shape.heads / shape.kv_heads)) * shape.head_dim + i];
+      score *= shape.scale;
+      if (shape.softcap > 0.0) score = shape.softcap * std::tanh(score / shape.softcap);
+      if (!shape.slopes.empty()) score += shape.slopes[static_cast<size_t>(head)] * static_cast<double>(j - t);
+      scores[static_cast<size_t>(j)] = score;
+      largest = std::max(largest, score);
+    }
+    for (double& score : scores) sum += score = score == -1e300 ? 0.0 : std::exp(score - largest);
+    for (double& score : scores) score /= sum;
+    return scores;
   }
 };
 
-struct Shapes {
-  int64_t heads, kv_heads, head_dim;
-};
+AttentionShape shape_of(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .v_dim = head_dim,
+          .scale = 1.0 / std::sqrt(static_cast<double>(head_dim))};
+}
 
-class Attention : public ::testing::TestWithParam<Shapes> {};
+/// Every kind of attention there is.
+std::vector<AttentionShape> shapes() {
+  std::vector<AttentionShape> all = {shape_of(4, 4, 8), shape_of(9, 3, 16), shape_of(8, 1, 5)};
+  AttentionShape latent = shape_of(4, 4, 24), sliding = shape_of(4, 2, 8), everywhere = shape_of(2, 1, 8);
+  latent.v_dim = 12;
+  all.push_back(latent);
+  for (const int64_t window : {1, 7, 40, 100}) {
+    sliding.window = window;
+    all.push_back(sliding);
+  }
+  everywhere.causal = false;
+  all.push_back(everywhere);
+  AttentionShape capped = shape_of(4, 2, 8), slanted = shape_of(4, 2, 8), both = sliding;
+  capped.softcap = 0.7;
+  slanted.slopes = {0.25, 0.0625, 0.5, 0.001};
+  both.softcap = 0.5;
+  both.slopes = slanted.slopes;
+  for (const AttentionShape& shape : {capped, slanted, both}) all.push_back(shape);
+  return all;
+}
 
-TEST_P(Attention, AgreesWithTheDefinition) {
-  const auto [heads, kv_heads, head_dim] = GetParam();
-  Problem problem(heads, kv_heads, head_dim, {1, 2, 17, 150});
+class EveryAttention : public ::testing::TestWithParam<AttentionShape> {};
+
+TEST_P(EveryAttention, AgreesWithTheDefinition) {
+  const AttentionShape& shape = GetParam();
+  Problem problem(shape, {1, 2, 17, 310});
   const std::vector<TokenPosition> kept = {{0, 0}, {1, 0}, {2, 0}, {2, 9}, {3, 0}, {3, 140}};
-  SinkAccumulator sinks(problem.shape, problem.offsets, kept);
-  CausalAttention attention(problem.shape);
+  SinkAccumulator sinks(shape, problem.offsets, kept);
+  Attention attention;
   // Two groups, as the runner makes them.
-  attention(problem.tensors(0, 3), problem.offsets, 0, 3, &sinks);
-  attention(problem.tensors(3, 4), problem.offsets, 3, 4, &sinks);
+  attention(shape, problem.tensors(0, 3), problem.offsets, 0, 3, &sinks);
+  attention(shape, problem.tensors(3, 4), problem.offsets, 3, 4, &sinks);
   const SinkStatistics statistics = sinks.take();
-  const int64_t n = problem.offsets.back();
+  const int64_t n = problem.offsets.back(), group = shape.heads / shape.kv_heads;
 
   for (int64_t prompt = 0; prompt < 4; ++prompt) {
-    const int64_t length = problem.offsets[prompt + 1] - problem.offsets[prompt];
-    for (int64_t head = 0; head < heads; ++head) {
-      std::vector<double> total(length), late(length);
+    const int64_t begin = problem.offsets[prompt], length = problem.offsets[prompt + 1] - begin;
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      std::vector<double> sums(static_cast<size_t>(length)), late(sums);
       double entropy = 0.0;
       for (int64_t t = 0; t < length; ++t) {
-        std::vector<double> z(head_dim);
-        double row_entropy = 0.0;
-        for (int64_t key = 0; key <= t; ++key) {
-          const double p = problem.probability(prompt, head, t, key);
-          if (t >= 1) total[key] += p;
-          if (t >= 16) late[key] += p;
-          row_entropy -= p * std::log(p);
-          for (int64_t i = 0; i < head_dim; ++i)
-            z[i] +=
-                p * problem.v[((problem.offsets[prompt] + key) * kv_heads + head / (heads / kv_heads)) * head_dim + i];
-          const auto found = std::find(kept.begin(), kept.end(), TokenPosition(prompt, key));
-          if (found != kept.end()) {
-            EXPECT_NEAR(statistics.columns[found - kept.begin()][t * heads + head], p, 1e-5);
-          }
+        const std::vector<double> pattern = problem.pattern(prompt, head, t);
+        for (int64_t i = 0; i < shape.v_dim; ++i) {
+          double mixed = 0.0;
+          for (int64_t key = 0; key < length; ++key)
+            mixed += pattern[key] * problem.v[((begin + key) * shape.kv_heads + head / group) * shape.v_dim + i];
+          EXPECT_NEAR(problem.z[((begin + t) * shape.heads + head) * shape.v_dim + i], mixed, 2e-5);
         }
-        if (t >= 1) entropy += row_entropy / std::log(t + 1.0);
-        for (int64_t i = 0; i < head_dim; ++i)
-          EXPECT_NEAR(problem.z[((problem.offsets[prompt] + t) * heads + head) * head_dim + i], z[i], 1e-5);
+        double row_entropy = 0.0;
+        int64_t seen = 0;
+        for (int64_t key = 0; key < length; ++key) {
+          if (t >= 1) sums[key] += pattern[key];
+          if (t >= SinkStatistics::kLateQuery) late[key] += pattern[key];
+          if (pattern[key] > 0.0) row_entropy -= pattern[key] * std::log(pattern[key]);
+          seen += key >= shape.first_key(t) && key < shape.last_key(t, length);
+        }
+        if (t >= 1 && seen >= 2) entropy += row_entropy / std::log(static_cast<double>(seen));
+        for (size_t i = 0; i < kept.size(); ++i)
+          if (kept[i].first == prompt)
+            EXPECT_NEAR(statistics.columns[i][t * shape.heads + head], pattern[kept[i].second], 1e-5);
       }
       for (int64_t key = 0; key < length; ++key) {
-        EXPECT_NEAR(statistics.column_sums[head * n + problem.offsets[prompt] + key], total[key], 1e-4);
-        EXPECT_NEAR(statistics.late_column_sums[head * n + problem.offsets[prompt] + key], late[key], 1e-4);
+        EXPECT_NEAR(statistics.column_sums[head * n + begin + key], sums[key], 1e-4);
+        EXPECT_NEAR(statistics.late_column_sums[head * n + begin + key], late[key], 1e-4);
       }
       EXPECT_NEAR(statistics.entropy[head * 4 + prompt], length > 1 ? entropy / (length - 1) : 0.0, 1e-5);
     }
   }
+  const int64_t size = shape.kv_heads * shape.v_dim;
   for (size_t i = 0; i < kept.size(); ++i)
-    for (int64_t j = 0; j < kv_heads * head_dim; ++j)
-      EXPECT_EQ(statistics.values[i * kv_heads * head_dim + j],
-                problem.v[(problem.offsets[kept[i].first] + kept[i].second) * kv_heads * head_dim + j]);
+    for (int64_t j = 0; j < size; ++j)
+      EXPECT_EQ(statistics.values[i * size + j],
+                problem.v[(problem.offsets[kept[i].first] + kept[i].second) * size + j]);
 }
 
-TEST_P(Attention, WholeSquaresGiveTheSame) {
-  const auto [heads, kv_heads, head_dim] = GetParam();
-  Problem blocks(heads, kv_heads, head_dim, {40, 1, 90}), squares = blocks;
+TEST_P(EveryAttention, WholeSquaresGiveTheSame) {
+  const AttentionShape& shape = GetParam();
+  Problem blocks(shape, {40, 1, 90}), squares = blocks;
   const std::vector<TokenPosition> kept = {{0, 3}, {2, 0}};
-  CausalAttention attention(blocks.shape);
+  Attention attention;
   SinkAccumulator block_sinks(blocks.shape, blocks.offsets, kept), square_sinks(blocks.shape, blocks.offsets, kept);
-  attention(blocks.tensors(0, 3), blocks.offsets, 0, 3, &block_sinks);
-  attention.with_squares(squares.tensors(0, 3), squares.offsets, 0, 3, &square_sinks, {}, {});
+  attention(shape, blocks.tensors(0, 3), blocks.offsets, 0, 3, &block_sinks);
+  attention.with_squares(shape, squares.tensors(0, 3), squares.offsets, 0, 3, &square_sinks, {}, {});
   for (size_t i = 0; i < blocks.z.size(); ++i) EXPECT_NEAR(blocks.z[i], squares.z[i], 2e-6);
   const SinkStatistics a = block_sinks.take(), b = square_sinks.take();
   for (size_t i = 0; i < a.column_sums.size(); ++i) EXPECT_NEAR(a.column_sums[i], b.column_sums[i], 2e-5);
@@ -127,7 +165,12 @@ TEST_P(Attention, WholeSquaresGiveTheSame) {
   EXPECT_EQ(a.values, b.values);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Attention, ::testing::Values(Shapes{4, 4, 8}, Shapes{9, 3, 16}, Shapes{8, 1, 5}));
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryAttention, ::testing::ValuesIn(shapes()), [](const auto& info) {
+  const AttentionShape& s = info.param;
+  return fmt::format("{}_heads_on_{}_of_{}_and_{}{}{}{}{}", s.heads, s.kv_heads, s.head_dim, s.v_dim,
+                     s.causal ? "" : "_everywhere", s.window > 0 ? fmt::format("_window_{}", s.window) : "",
+                     s.softcap > 0.0 ? "_capped" : "", s.slopes.empty() ? "" : "_slanted");
+});
 
 TEST(AttentionThreads, AnyNumberGivesTheSameBytes) {
   const int before = threads();
@@ -135,10 +178,10 @@ TEST(AttentionThreads, AnyNumberGivesTheSameBytes) {
   std::vector<std::vector<float>> outputs;
   for (const int count : {1, 2, 5}) {
     set_threads(count);
-    Problem problem(3, 1, 8, {1400, 30});  // of several chunks, and of one
+    Problem problem(shape_of(3, 1, 8), {1400, 30});  // of several chunks, and of one
     SinkAccumulator sinks(problem.shape, problem.offsets, {{0, 0}});
-    CausalAttention attention(problem.shape);
-    attention(problem.tensors(0, 2), problem.offsets, 0, 2, &sinks);
+    Attention attention;
+    attention(problem.shape, problem.tensors(0, 2), problem.offsets, 0, 2, &sinks);
     all.push_back(sinks.take());
     outputs.push_back(problem.z);
   }
@@ -153,10 +196,10 @@ TEST(AttentionThreads, AnyNumberGivesTheSameBytes) {
 
 TEST(AttentionExtremes, ScoresOfThousandsStayFinite) {
   // A spike's key against a query turned to it: scores far beyond what exp can hold.
-  Problem problem(2, 1, 4, {33}, 60.0f);
+  Problem problem(shape_of(2, 1, 4), {33}, 60.0f);
   SinkAccumulator sinks(problem.shape, problem.offsets, {{0, 0}});
-  CausalAttention attention(problem.shape);
-  attention(problem.tensors(0, 1), problem.offsets, 0, 1, &sinks);
+  Attention attention;
+  attention(problem.shape, problem.tensors(0, 1), problem.offsets, 0, 1, &sinks);
   for (const float value : problem.z) EXPECT_TRUE(std::isfinite(value));
   const SinkStatistics statistics = sinks.take();
   for (const float value : statistics.entropy) {
@@ -169,11 +212,11 @@ TEST(AttentionExtremes, ScoresOfThousandsStayFinite) {
 }
 
 TEST(AttentionHooks, ChangeScoresAndPattern) {
-  Problem problem(2, 1, 4, {5});
-  CausalAttention attention(problem.shape);
+  Problem problem(shape_of(2, 1, 4), {5});
+  Attention attention;
   int calls = 0;
   attention.with_squares(
-      problem.tensors(0, 1), problem.offsets, 0, 1, nullptr,
+      problem.shape, problem.tensors(0, 1), problem.offsets, 0, 1, nullptr,
       [&](int64_t prompt, float* scores, int64_t length) {
         ++calls;
         EXPECT_EQ(prompt, 0);

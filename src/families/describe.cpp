@@ -1,0 +1,37 @@
+#include "families/checkpoint.h"
+
+namespace spikescope {
+
+Json to_json(const Architecture& a) {
+  Json json = {
+      {"family", a.family},
+      {"n_layers", a.n_layers},
+      {"d_model", a.d_model},
+      {"n_heads", a.n_heads},
+      {"n_kv_heads", a.n_kv_heads},
+      {"head_dim", a.head_dim},
+      {"mlp_width", a.mlp_width},
+      {"vocabulary", a.vocabulary},
+      {"context_length", a.context_length},
+      {"norm_eps", a.norm_eps},
+      {"attention_bias", a.attention_bias},
+      {"mlp_bias", a.mlp_bias},
+      {"tied_embeddings", a.tied_embeddings},
+      {"causal", a.causal},
+      {"parameters", parameter_count(a)},
+      {"peculiarities", peculiarities(a)},
+  };
+  if (a.v_dim() != a.head_dim) json["v_head_dim"] = a.v_dim();
+  if (!a.ropes.empty()) {
+    json["rope_theta"] = a.ropes[0].theta;
+    json["rope_dims"] = a.ropes[0].dims;
+    json["rope_scaling"] = a.ropes[0].scaling;
+  }
+  if (a.ropes.size() > 1) {
+    json["ropes"] = Json::array();
+    for (const Rope& rope : a.ropes) json["ropes"].push_back({{"theta", rope.theta}, {"scaling", rope.scaling}});
+  }
+  return json;
+}
+
+}  // namespace spikescope

@@ -1,0 +1,31 @@
+// Linear layers as products want them.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/product.h"
+#include "model/weights.h"
+
+namespace spikescope {
+
+/// A linear layer, y = W x + b; or several that read the same input, one below the other.
+class Linear {
+ public:
+  /// Converts these weights (and their biases, where the model has them), on all threads; their memory is kept from
+  /// layer to layer. Throws Error as ModelWeights::read_rows does.
+  void load(const ModelWeights& weights, std::span<const WeightKey> keys, std::span<const WeightKey> biases = {});
+  /// out = x W^T + b; on the calling thread inside a parallel region, on all threads outside.
+  void operator()(ConstMatrixView x, MatrixView out) const;
+
+  int64_t out() const { return weight_.columns(); }
+  int64_t in() const { return weight_.inner(); }
+  /// Of the product, a row.
+  double flops() const { return 2.0 * static_cast<double>(in() * out()); }
+
+ private:
+  Panels weight_;
+  std::vector<float> bias_;  // empty: none
+};
+
+}  // namespace spikescope
