@@ -21,17 +21,19 @@ namespace spikescope::testing {
 /// Everything a pass reports at the points that a glob names, put together again from its pieces.
 class Recorder {
  public:
-  explicit Recorder(const TokenBatch& batch) : tokens_(static_cast<int64_t>(batch.ids.size())) {}
+  explicit Recorder(const TokenBatch& batch)
+      : tokens_(static_cast<int64_t>(batch.ids.size())), prompts_(static_cast<int64_t>(batch.offsets.size()) - 1) {}
 
   Observer observer() {
     return [this](const Activation& a) {
       const bool square = a.point.kind().shape == PointShape::square;
+      const int64_t rows = a.point.kind().per_prompt() ? prompts_ : tokens_;
       const std::string name = a.point.name() + (square ? "/" + std::to_string(a.first_row) : "");
       Tensor& tensor = tensors_[name];
       const int64_t size = a.values.row_size();
       if (tensor.values.empty()) {
         tensor.shape = a.values.shape;
-        if (!square) tensor.shape[0] = tokens_;
+        if (!square) tensor.shape[0] = rows;
         tensor.values.resize(static_cast<size_t>(tensor.shape[0] * size), std::numeric_limits<float>::quiet_NaN());
       }
       const int64_t first = square ? 0 : a.first_row;
@@ -50,7 +52,7 @@ class Recorder {
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
  private:
-  int64_t tokens_;
+  int64_t tokens_, prompts_;
   std::map<std::string, Tensor> tensors_;
 };
 
@@ -100,9 +102,10 @@ inline std::string point_of(const std::string& golden, int64_t layers) {
       {"mlp_post_norm", "ln2_post.out"},
       {"mlp_scaled", "mlp_scaled"},
   };
-  if (golden == "input_ids" || golden.ends_with(".mask")) return "";
+  if (golden == "input_ids" || golden == "pixel_values" || golden.ends_with(".mask")) return "";
   if (golden == "final_norm") return "ln_final.out";
-  if (golden == "logits") return "logits";
+  for (const char* name : {"logits", "pooled", "embeds", "cls_logits", "distillation_logits"})
+    if (golden == name) return name;
   if (golden.starts_with("hidden_states_")) {
     const int64_t layer = std::stoll(golden.substr(14));
     return layer < layers ? "blocks." + std::to_string(layer) + ".resid_pre"

@@ -17,6 +17,44 @@ namespace fs = std::filesystem;
 namespace spikescope {
 namespace {
 
+constexpr int64_t kMostConfigBytes = int64_t{16} << 20;
+
+/// A kind of checkpoint with two models in it, each with a config of its own.
+struct TwoTowers {
+  std::string_view model_type, text_type, vision_type;
+};
+constexpr TwoTowers kTwoTowers[] = {
+    {"clip", "clip_text_model", "clip_vision_model"},
+    {"siglip", "siglip_text_model", "siglip_vision_model"},
+};
+
+const TwoTowers* two_towers(const Json& config) {
+  const auto type = config.is_object() ? config.find("model_type") : config.end();
+  if (!config.is_object() || type == config.end() || !type->is_string()) return nullptr;
+  for (const TwoTowers& towers : kTwoTowers)
+    if (towers.model_type == type->get<std::string>()) return &towers;
+  return nullptr;
+}
+
+/// The config of one tower, with what stands outside of it and counts for both.
+Json tower_config(const Json& config, const TwoTowers& towers, const std::string& tower, const std::string& what) {
+  const bool text = tower == "text";
+  if (!text && tower != "vision") fail_usage("{}: there is no tower '{}'; choose text or vision", what, tower);
+  const auto found = config.find(tower + "_config");
+  if (found == config.end() || !found->is_object()) fail("{}: expected an object under '{}_config'", what, tower);
+  Json own = *found;
+  own["model_type"] = text ? towers.text_type : towers.vision_type;
+  if (config.contains("projection_dim")) own["projection_dim"] = config["projection_dim"];
+  return own;
+}
+
+/// Whether a tensor belongs to the tower that is not looked at.
+bool of_other_tower(std::string_view tensor, const std::string& tower) {
+  if (tower == "text") return tensor.starts_with("vision_model.") || tensor == "visual_projection.weight";
+  if (tower == "vision") return tensor.starts_with("text_model.") || tensor == "text_projection.weight";
+  return false;
+}
+
 /// The layer in a tensor's name ("model.layers.7.…", "blk.7.…", "h.7.…"); -1 outside layers.
 int64_t layer_of(std::string_view tensor) {
   for (const std::string_view word : {"layers.", "layer.", "blk.", "blocks.", "h."}) {
@@ -33,9 +71,12 @@ int64_t layer_of(std::string_view tensor) {
 }
 
 /// `more`: layers after the blocks that the config announces (for predicting several tokens).
-void check_no_extra_layers(const TensorTable& tensors, const Architecture& a, int64_t more, const std::string& what) {
+void check_no_extra_layers(const TensorTable& tensors, const std::string& tower, const Architecture& a, int64_t more,
+                           const std::string& what) {
   for (const TensorInfo& tensor : tensors.tensors())
-    if (const int64_t layer = layer_of(tensor.name); layer >= a.n_layers + more)
+    if (of_other_tower(tensor.name, tower)) {
+      continue;
+    } else if (const int64_t layer = layer_of(tensor.name); layer >= a.n_layers + more)
       fail("{}: tensor '{}' belongs to layer {}, but the config has {} layers (0 to {})", what, tensor.name, layer,
            a.n_layers, a.n_layers - 1);
 }
@@ -80,18 +121,15 @@ fs::path weight_file(const fs::path& folder) {
   fail("{}: no model.safetensors and no model.safetensors.index.json in this folder", folder.string());
 }
 
-/// What stands in the checkpoint's names where the family's prefix should: a base model saved alone has nothing there,
-/// a text model inside a larger one has more. Known by the token embedding.
+/// What stands in the checkpoint's names where the family's prefix should: a base model saved alone has nothing there, a
+/// model inside a larger one has more. Known by the first of the family's names.
 std::string prefix_in(const TensorTable& tensors, const Family& family) {
-  const std::string own(family.prefix);
-  const auto embedding = std::find_if(family.names.begin(), family.names.end(),
-                                      [](const RoleName& n) { return n.role == Role::token_embedding; });
-  for (const std::string& prefix :
-       {own, std::string(), "language_model." + own, std::string("model.language_model.")}) {
-    const std::string_view name = embedding->huggingface.pattern.substr(own.size());
-    if (tensors.find(prefix + std::string(name))) return prefix;
-  }
-  return own;
+  std::vector<std::string_view> prefixes = family.other_prefixes;
+  prefixes.insert(prefixes.begin(), {family.prefix, std::string_view()});
+  const std::string_view probe = family.names.front().huggingface.pattern.substr(family.prefix.size());
+  for (const std::string_view prefix : prefixes)
+    if (tensors.find(std::string(prefix) + std::string(probe))) return std::string(prefix);
+  return std::string(family.prefix);
 }
 
 /// Buffers that old versions of transformers saved with the weights; a pass makes them itself.
@@ -103,8 +141,15 @@ bool is_buffer(std::string_view tensor) {
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path, const std::string& as) {
+std::vector<std::string> Checkpoint::towers(const fs::path& path) {
+  if (!fs::is_directory(path) || !fs::exists(path / "config.json")) return {};
+  const Json config = read_json_file(path / "config.json", kMostConfigBytes);
+  return two_towers(config) ? std::vector<std::string>{"text", "vision"} : std::vector<std::string>{};
+}
+
+std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path, const std::string& as, const std::string& tower) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->tower_ = tower;
   const bool folder = fs::is_directory(path);
   if (!folder && !(fs::is_regular_file(path) && path.extension() == ".gguf")) fail_not_a_checkpoint(path);
   if (folder && !fs::exists(path / "config.json")) fail_not_a_checkpoint(path);
@@ -138,9 +183,16 @@ void Checkpoint::open_gguf(const std::string& as) {
 
 void Checkpoint::open_huggingface(const std::string& as) {
   const std::string what = (path_.filename() / "config.json").string();
-  Json json = read_json_file(path_ / "config.json", int64_t{16} << 20);
+  Json json = read_json_file(path_ / "config.json", kMostConfigBytes);
   if (!json.is_object()) fail("{}: expected a JSON object", what);
   refuse_packed_weights(json, what);
+  if (const TwoTowers* towers = two_towers(json)) {
+    if (tower_.empty())
+      fail_usage("{}: a '{}' checkpoint has two towers; choose text or vision", what, towers->model_type);
+    json = tower_config(json, *towers, tower_, what);
+  } else if (!tower_.empty()) {
+    fail_usage("{}: the checkpoint has no towers, but '{}' was asked for", what, tower_);
+  }
   format_ = "safetensors";
   SafetensorsFile file = read_safetensors(weight_file(path_));
   tensors_ = std::move(file.tensors);
@@ -151,8 +203,9 @@ void Checkpoint::open_huggingface(const std::string& as) {
   const std::string prefix = prefix_in(tensors_, family);
   Architecture architecture = family.from_config(config, tensors_);
   // A base model saved without its head.
-  const TensorName& unembedding = name_of(family, Role::unembedding).huggingface;
-  if (prefix.empty() && !tensors_.find(unembedding.pattern)) architecture.tied_embeddings = true;
+  if (architecture.head && prefix.empty() &&
+      !tensors_.find(name_of(family, Role::unembedding).huggingface.pattern))
+    architecture.tied_embeddings = true;
   make_weights(
       family, std::move(architecture), config.integer_or("num_nextn_predict_layers", 0), what,
       [this, &family, &prefix](const WeightKey& key) {
@@ -168,7 +221,7 @@ void Checkpoint::make_weights(const Family& family, Architecture architecture, i
   if (architecture_.attention_scale == 0.0)
     architecture_.attention_scale = 1.0 / std::sqrt(static_cast<double>(architecture_.head_dim));
   validate(architecture_, what);
-  check_no_extra_layers(tensors_, architecture_, more_layers, what);
+  check_no_extra_layers(tensors_, tower_, architecture_, more_layers, what);
   weights_ = std::make_unique<ModelWeights>(tensors_, architecture_, place);
 }
 
@@ -177,7 +230,8 @@ std::vector<std::string> Checkpoint::unused_tensors() const {
   for (const WeightKey& key : weight_keys(architecture_)) used.insert(weights_->tensor(key).name);
   std::vector<std::string> unused;
   for (const TensorInfo& tensor : tensors_.tensors())
-    if (!used.contains(tensor.name) && !is_buffer(tensor.name)) unused.push_back(tensor.name);
+    if (!used.contains(tensor.name) && !is_buffer(tensor.name) && !of_other_tower(tensor.name, tower_))
+      unused.push_back(tensor.name);
   return unused;
 }
 

@@ -22,10 +22,15 @@ class Checkpoint {
  public:
   /// Opens a GGUF file (any part of a split one) or a Hugging Face folder. Throws Error for whatever is missing,
   /// damaged or not supported; a name like org/name, a pytorch_model.bin, GPTQ or AWQ weights get an error that says
-  /// what to do. `as`: read it as this family, whatever it calls itself.
-  static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path, const std::string& as = "");
+  /// what to do. `as`: read it as this family, whatever it calls itself. `tower`: of a checkpoint with towers(), which
+  /// cannot be opened as a whole (UsageError).
+  static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path, const std::string& as = "",
+                                          const std::string& tower = "");
+  /// "text" and "vision" where a folder's config.json says that the checkpoint has both (CLIP, SigLIP); else none.
+  static std::vector<std::string> towers(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }  ///< absolute
+  const std::string& tower() const { return tower_; }          ///< empty: the whole
   const std::string& format() const { return format_; }        ///< "GGUF v3" or "safetensors"
   const Architecture& architecture() const { return architecture_; }
   const TensorTable& tensors() const { return tensors_; }
@@ -46,6 +51,7 @@ class Checkpoint {
                     const std::function<WeightPlace(const WeightKey&)>& place);
 
   std::filesystem::path path_;
+  std::string tower_;
   std::string format_;
   Architecture architecture_;
   TensorTable tensors_;

@@ -21,8 +21,9 @@ enum class Pack : uint8_t {
   qkv,             ///< W_q, W_k and W_v one below the other
   qkv_transposed,  ///< the same, [in, out]
   qkv_by_group,    ///< for each KV head: its query heads, its key head, its value head
-  gate_up,         ///< W_gate above W_up
+  gate_up,         ///< W_gate above W_up; W_up alone where there is no gate
   stacked,         ///< [experts, out, in]
+  patches,         ///< [d, channels, side, side]
 };
 
 /// A tensor's name: the first "{}" stands for the layer, the second for the expert; of names between "|" the first that
@@ -52,11 +53,13 @@ struct Family {
   std::vector<std::string_view> model_types;  ///< `model_type` in config.json
   /// From config.json, as transformers 4 or 5 writes it. `tensors` tells what the config does not.
   Architecture (*from_config)(const Config& config, const TensorTable& tensors) = nullptr;
-  std::string_view prefix;  ///< of the Hugging Face names, which a base model saved alone lacks
-  RoleNames names;
+  /// Of the Hugging Face names. A base model saved alone lacks it; others are in `other_prefixes`.
+  std::string_view prefix;
+  RoleNames names;  ///< the first one's tensor tells which prefix a checkpoint has
   std::vector<std::string_view> gguf_architectures = {};  ///< `general.architecture` in GGUF
   Architecture (*from_gguf)(const Config& metadata, const TensorTable& tensors) = nullptr;
   bool gguf_permutes_qk = false;  ///< llama.cpp's converter stores q and k rows as interleaved pairs
+  std::vector<std::string_view> other_prefixes = {};
 };
 
 /// All families.
@@ -67,8 +70,12 @@ const Family* find_family(std::string_view name);
 // One file each, named like the family.
 Family bert_family();
 Family bloom_family();
+Family clip_text_family();
+Family clip_vision_family();
 Family deepseek_v2_family();
 Family deepseek_v3_family();
+Family deit_family();
+Family dinov2_family();
 Family falcon_family();
 Family gemma_family();
 Family gemma2_family();
@@ -84,7 +91,10 @@ Family opt_family();
 Family phi3_family();
 Family qwen2_family();
 Family qwen3_family();
+Family siglip_text_family();
+Family siglip_vision_family();
 Family smollm3_family();
 Family stablelm_family();
+Family vit_family();
 
 }  // namespace spikescope

@@ -65,7 +65,7 @@ Architecture from_gguf(const Config& c, const TensorTable& tensors) {
 
 Family gemma3_family() {
   return {"gemma3_text", "Gemma 3 (text)", {"gemma3_text"}, from_config,
-          "model.",      sandwich_names(), {"gemma3"},      from_gguf};
+          "model.",      sandwich_names(), {"gemma3"},      from_gguf, false, {"language_model.model.", "model.language_model."}};
 }
 
 }  // namespace spikescope

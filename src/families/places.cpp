@@ -81,12 +81,16 @@ WeightPlace place_of(const Architecture& a, const TensorTable& tensors, const We
       break;
     }
     case Pack::gate_up:
+      if (!a.gated) break;
       packed(2 * rows);
       place.first = key.role == Role::w_gate || key.role == Role::b_gate ? 0 : rows;
       break;
     case Pack::stacked:
       place.shape = {a.experts.count, rows, columns};
       place.first = key.expert * rows;
+      break;
+    case Pack::patches:
+      place.shape = {rows, a.patches.channels, a.patches.size, a.patches.size};
       break;
   }
   return place;

@@ -41,8 +41,13 @@ constexpr std::array kKinds = {
     PointKind{Point::resid_post, "resid_post", true, PointShape::model},
     PointKind{Point::ln_final_out, "ln_final.out", false, PointShape::model},
     PointKind{Point::logits, "logits", false, PointShape::vocabulary},
+    PointKind{Point::pooled, "pooled", false, PointShape::pooled},
+    PointKind{Point::embeds, "embeds", false, PointShape::projected},
+    PointKind{Point::cls_logits, "cls_logits", false, PointShape::labels},
+    PointKind{Point::distillation_logits, "distillation_logits", false, PointShape::labels},
+    PointKind{Point::class_logits, "logits", false, PointShape::labels},  // no model has both
 };
-static_assert(kKinds.size() == static_cast<size_t>(Point::logits) + 1);
+static_assert(kKinds.size() == static_cast<size_t>(Point::class_logits) + 1);
 
 constexpr std::string_view kBlocks = "blocks.";
 

@@ -40,6 +40,11 @@ enum class Point : uint8_t {
   resid_post,
   ln_final_out,
   logits,
+  pooled,
+  embeds,
+  cls_logits,
+  distillation_logits,
+  class_logits,
 };
 
 /// How the values at a point are laid out; d is the model's width, N the tokens of all prompts.
@@ -54,6 +59,9 @@ enum class PointShape : uint8_t {
   experts,      ///< [N, experts]
   chosen,       ///< [N, experts a token]
   vocabulary,   ///< [N, vocabulary]
+  pooled,       ///< [prompts, d]
+  projected,    ///< [prompts, projection]
+  labels,       ///< [prompts, labels]
 };
 
 /// One row of the table of kinds.
@@ -62,6 +70,9 @@ struct PointKind {
   std::string_view name;  ///< after "blocks.l." where `per_block`
   bool per_block;
   PointShape shape;
+
+  /// Whether it has a row for each prompt, not for each token.
+  bool per_prompt() const { return shape >= PointShape::pooled; }
 };
 
 /// All kinds, indexed by Point.

@@ -62,7 +62,13 @@ void validate(const Architecture& a, const std::string& what) {
       {"head size", a.head_dim, 1, 65536},
       {"head size of values", a.v_head_dim, 0, 65536},
       {"MLP width", a.mlp_width, 1, kLargest},
-      {"vocabulary", a.vocabulary, 1, kLargest},
+      {"vocabulary", a.vocabulary, a.patches ? 0 : 1, kLargest},
+      {"patch size", a.patches.size, 0, 4096},
+      {"image size", a.patches.image, a.patches ? 1 : 0, 65536},
+      {"channels", a.patches.channels, 1, 64},
+      {"register tokens", a.patches.registers, 0, 65536},
+      {"labels", a.labels, 0, kLargest},
+      {"projection", a.projection, 0, kLargest},
       {"context length", a.context_length, 1, int64_t{1} << 40},
       {"positions", a.learned_positions, 0, kLargest},
       {"token types", a.token_types, 0, kLargest},
@@ -77,7 +83,7 @@ void validate(const Architecture& a, const std::string& what) {
     if (rope.first + rope.dims > a.head_dim)
       fail("{}: RoPE turns {} channels, but a head has {}", what, rope.dims, a.head_dim);
   if (!(a.norm_eps >= 0.0 && a.norm_eps < 1.0)) fail("{}: the norm's epsilon is {}; expected 0 to 1", what, a.norm_eps);
-  if (a.learned_positions > 0 && a.context_length > a.learned_positions - a.position_offset)
+  if (a.learned_positions > 0 && !a.patches && a.context_length > a.learned_positions - a.position_offset)
     fail("{}: a context of {} tokens, but {} positions", what, a.context_length,
          a.learned_positions - a.position_offset);
   const struct {
@@ -108,7 +114,9 @@ std::vector<std::string> peculiarities(const Architecture& a) {
   const auto add = [&](bool is, std::string text) {
     if (is) found.push_back(std::move(text));
   };
-  add(!a.causal, "every token sees all others (an encoder)");
+  add(!a.causal, a.patches ? "images: every token sees all others" : "every token sees all others (an encoder)");
+  add(static_cast<bool>(a.patches), fmt::format("patches of {0} x {0} pixels", a.patches.size));
+  add(a.patches.registers > 0, fmt::format("{} register tokens", a.patches.registers));
   add(a.norm == NormKind::layer, a.norm_bias ? "layer norms" : "layer norms without bias");
   add(a.norm_places == NormPlaces::sandwich, "sandwich norms");
   add(a.norm_places == NormPlaces::branch, "norms after attention and MLP only");
@@ -174,9 +182,18 @@ bool has_point(const Architecture& a, const HookPoint& point) {
     case Point::mlp_post:
       return !experts;
     case Point::ln_final_out:
-      return a.final_norm;
+      return a.final_norm && a.pool != Pool::first_normed;
     case Point::logits:
       return a.head;
+    case Point::pooled:
+      return a.pool != Pool::none;
+    case Point::embeds:
+      return a.contrastive;
+    case Point::class_logits:
+      return a.labels > 0;
+    case Point::cls_logits:
+    case Point::distillation_logits:
+      return a.labels > 0 && a.distillation_classifier;
     default:
       return true;
   }
@@ -191,8 +208,8 @@ std::vector<HookPoint> hook_points(const Architecture& architecture) {
   for (int layer = 0; layer < architecture.n_layers; ++layer)
     for (const PointKind& kind : point_kinds())
       if (kind.per_block) add({kind.point, layer});
-  add({Point::ln_final_out, -1});
-  add({Point::logits, -1});
+  for (const PointKind& kind : point_kinds())
+    if (!kind.per_block && kind.point != Point::embed) add({kind.point, -1});
   return points;
 }
 
@@ -218,6 +235,12 @@ std::vector<int64_t> row_shape(const Architecture& a, const HookPoint& point) {
       return {a.experts.per_token};
     case PointShape::vocabulary:
       return {a.vocabulary};
+    case PointShape::pooled:
+      return {a.pooled_size()};
+    case PointShape::projected:
+      return {a.embedding_size()};
+    case PointShape::labels:
+      return {a.labels};
   }
   return {};
 }

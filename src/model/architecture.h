@@ -80,6 +80,35 @@ struct BlockPlan {
   bool experts = false;  ///< a mixture of experts in place of the MLP
 };
 
+/// Images cut into patches, which take the place of token embeddings (ViT, arXiv 2010.11929).
+struct Patches {
+  int64_t size = 0;      ///< side of a patch, in pixels
+  int64_t channels = 3;
+  int64_t image = 0;     ///< side of the images that the table of positions was made for
+  bool bias = true;      ///< on the patch embedding
+  bool cls = false;      ///< a [CLS] token in front
+  bool distillation = false;  ///< DeiT's second one (arXiv 2012.12877)
+  int64_t registers = 0;      ///< tokens without positions after these (arXiv 2309.16588)
+  /// For images of another size: how the table of positions is resized.
+  enum class Resize : uint8_t { refuse, bicubic, bicubic_antialias } resize = Resize::refuse;
+
+  explicit operator bool() const { return size > 0; }
+  /// Tokens in front of the patches, and those of them that have a position.
+  int64_t special() const { return placed() + registers; }
+  int64_t placed() const { return (cls ? 1 : 0) + (distillation ? 1 : 0); }
+};
+
+/// What stands for a whole prompt, after the final norm.
+enum class Pool : uint8_t {
+  none,
+  first,           ///< token 0
+  first_normed,    ///< token 0, and the final norm of it alone: CLIP's images
+  first_and_mean,  ///< token 0, and the mean of the patches beside it: DINOv2
+  last,            ///< the last token
+  end,             ///< the first end-of-text token: CLIP's texts
+  attention,       ///< attention of a learned query, and an MLP: SigLIP's images
+};
+
 /// Everything the forward pass needs to know besides the weights.
 struct Architecture {
   std::string family;  ///< "llama"
@@ -94,6 +123,7 @@ struct Architecture {
   int64_t context_length = 0;  ///< longest prompt the checkpoint was made for, in tokens
 
   // Before the blocks
+  Patches patches;  ///< in place of the token embedding; the vocabulary is 0 then
   double embedding_scale = 1.0;
   int64_t learned_positions = 0;  ///< rows of the table of positions; 0: none
   int64_t position_offset = 0;    ///< row of position 0
@@ -138,6 +168,16 @@ struct Architecture {
   double logit_scale = 1.0;
   double logit_softcap = 0.0;  ///< as attention_softcap, on logits
 
+  // Of whole prompts
+  Pool pool = Pool::none;
+  int64_t end_token = -1;        ///< of Pool::end; -1: the largest id of a prompt
+  int64_t labels = 0;            ///< outputs of a classifier; 0: none
+  bool distillation_classifier = false;  ///< a second one on token 1; `logits` is the mean
+  bool contrastive = false;      ///< one tower of two, whose outputs are compared
+  int64_t projection = 0;        ///< size of what is compared where it is projected; 0: that of the pool
+  bool projection_bias = false;
+  bool logit_bias = false;       ///< on what the comparison gives
+
   std::vector<BlockPlan> blocks;  ///< [n_layers]
 
   int64_t q_size() const { return n_heads * head_dim; }
@@ -147,6 +187,9 @@ struct Architecture {
   int64_t z_size() const { return n_heads * v_dim(); }
   bool norms_before() const { return norm_places == NormPlaces::before || norm_places == NormPlaces::sandwich; }
   bool norms_of_branch() const { return norm_places == NormPlaces::branch || norm_places == NormPlaces::sandwich; }
+  /// Size of what stands for a prompt.
+  int64_t pooled_size() const { return (pool == Pool::first_and_mean ? 2 : 1) * d_model; }
+  int64_t embedding_size() const { return projection > 0 ? projection : d_model; }
   /// Whether the MLP of the block reads a norm of its own.
   bool has_ln2() const { return norm_places != NormPlaces::branch && !shared_norm; }
 };

@@ -1,4 +1,4 @@
-// Prompts as token ids.
+// Prompts as a pass takes them.
 #pragma once
 
 #include <cstdint>
@@ -6,10 +6,17 @@
 
 namespace spikescope {
 
-/// Prompts, one after the other.
+/// Square images, normalised as the model wants them.
+struct Pixels {
+  int64_t images = 0, channels = 0, side = 0;
+  std::vector<float> values;  ///< [images, channels, side, side]
+};
+
+/// Prompts, one after the other: texts, or images.
 struct TokenBatch {
-  std::vector<int64_t> ids;      ///< [N]
+  std::vector<int64_t> ids;      ///< [N]; of images not looked at
   std::vector<int64_t> offsets;  ///< [prompts + 1], from 0 to N; no prompt is empty
+  Pixels pixels = {};            ///< an image a prompt, for models of images
 };
 
 }  // namespace spikescope

@@ -1,16 +1,46 @@
 #include "model/embedding.h"
 
+#include <algorithm>
+
 #include "model/norm.h"
+#include "model/patch_embedding.h"
 #include "model/rows.h"
 
 namespace spikescope {
 
+namespace {
+
+std::vector<float> token_embeddings(const ModelWeights& weights, const std::vector<int64_t>& ids) {
+  const int64_t d = weights.architecture().d_model;
+  std::vector<float> rows(ids.size() * static_cast<size_t>(d));
+  for (size_t i = 0; i < ids.size(); ++i)
+    weights.read_rows({Role::token_embedding}, ids[i], 1, rows.data() + static_cast<int64_t>(i) * d);
+  return rows;
+}
+
+/// Adds the learned positions, which are few: read once.
+void add_positions(const ModelWeights& weights, const TokenBatch& batch, std::vector<float>& residual) {
+  const Architecture& a = weights.architecture();
+  const int64_t d = a.d_model;
+  int64_t longest = 0;
+  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p)
+    longest = std::max(longest, batch.offsets[p + 1] - batch.offsets[p]);
+  std::vector<float> positions(static_cast<size_t>(longest * d));
+  if (a.patches)
+    positions = patch_positions(weights, batch.pixels.side);
+  else
+    weights.read_rows({Role::position_embedding}, a.position_offset, longest, positions.data());
+  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p)
+    add(positions.data(), (batch.offsets[p + 1] - batch.offsets[p]) * d, residual.data() + batch.offsets[p] * d);
+}
+
+}  // namespace
+
 std::vector<float> embed(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks) {
   const Architecture& a = weights.architecture();
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
-  std::vector<float> residual(static_cast<size_t>(n * d));
-  for (int64_t i = 0; i < n; ++i)
-    weights.read_rows({Role::token_embedding}, batch.ids[static_cast<size_t>(i)], 1, residual.data() + i * d);
+  std::vector<float> residual =
+      a.patches ? patch_tokens(weights, batch.pixels) : token_embeddings(weights, batch.ids);
   hooks.call({{Point::embed, -1}, 0, {residual.data(), {n, d}, d}});
 
   if (a.embedding_scale != 1.0)
@@ -20,14 +50,7 @@ std::vector<float> embed(const ModelWeights& weights, const TokenBatch& batch, c
     weights.read_rows({Role::type_embedding}, 0, 1, type.data());
     add_to_rows(type.data(), {residual.data(), n, d, d});
   }
-  if (a.learned_positions > 0) {
-    std::vector<float> row(static_cast<size_t>(d));
-    for (size_t prompt = 0; prompt + 1 < batch.offsets.size(); ++prompt)
-      for (int64_t token = batch.offsets[prompt]; token < batch.offsets[prompt + 1]; ++token) {
-        weights.read_rows({Role::position_embedding}, a.position_offset + token - batch.offsets[prompt], 1, row.data());
-        add(row.data(), d, residual.data() + token * d);
-      }
-  }
+  if (a.learned_positions > 0) add_positions(weights, batch, residual);
   if (a.embedding_norm) {
     Norm norm;
     norm.load(weights, -1, Role::embedding_norm, Role::embedding_norm_bias);

@@ -1,4 +1,4 @@
-// From token ids to what enters the first block.
+// From token ids or images to what enters the first block.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,8 @@
 
 namespace spikescope {
 
-/// The residual stream [N, d] that enters block 0: token embedding (reported as `embed`), scale, positions, token type,
-/// norm. Throws Error as ModelWeights::read_rows does.
+/// The residual stream [N, d] that enters block 0: embedding of tokens or patches (reported as `embed`), scale, token
+/// type, positions, norm. Throws Error as ModelWeights::read_rows does.
 std::vector<float> embed(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks);
 
 }  // namespace spikescope

@@ -7,6 +7,7 @@
 #include "model/linear.h"
 #include "model/mlp.h"
 #include "model/norm.h"
+#include "model/pooled_head.h"
 #include "model/vectorize.h"
 
 namespace spikescope {
@@ -67,14 +68,33 @@ struct Head {
   }
 };
 
+std::vector<float> normed_states(const ModelWeights& weights, const std::vector<float>& residual) {
+  const int64_t d = weights.architecture().d_model, n = static_cast<int64_t>(residual.size()) / d;
+  Norm norm;
+  norm.load(weights, -1, Role::ln_final, Role::ln_final_bias);
+  std::vector<float> states(residual.size());
+  for_row_pieces(n, [&](int64_t first, int64_t count) {
+    norm(residual.data() + first * d, count, d, states.data() + first * d, d);
+  });
+  return states;
+}
+
 }  // namespace
 
 std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, bool wants_losses,
                             const std::vector<float>& residual) {
   const Architecture& a = weights.architecture();
-  const bool wants_logits = wants_losses || hooks.wants({Point::logits, -1});
-  if (!wants_logits && !(a.final_norm && hooks.wants({Point::ln_final_out, -1}))) return {};
+  const bool normed = has_point(a, {Point::ln_final_out, -1});
+  const bool wants_logits = a.head && (wants_losses || hooks.wants({Point::logits, -1}));
+  const bool pooled = wants_pooled_head(a, hooks);
+  if (!wants_logits && !pooled && !(normed && hooks.wants({Point::ln_final_out, -1}))) return {};
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
+  if (a.pool != Pool::none) {
+    std::vector<float> states = normed ? normed_states(weights, residual) : residual;
+    if (normed) hooks.call({{Point::ln_final_out, -1}, 0, {states.data(), {n, d}, d}});
+    if (pooled) run_pooled_head(weights, batch, hooks, states);
+    return {};
+  }
   const Head head(weights, wants_logits);
   // As many rows at a time as make 64 MiB of logits.
   const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, 1024);
@@ -84,12 +104,12 @@ std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch
     const int64_t rows = std::min(slice, n - first);
     for_row_pieces(rows, [&](int64_t row, int64_t count) {
       const float* from = residual.data() + (first + row) * d;
-      if (a.final_norm)
+      if (normed)
         head.final_norm(from, count, d, states.data() + row * d, d);
       else
         std::copy_n(from, count * d, states.data() + row * d);
     });
-    if (a.final_norm) hooks.call({{Point::ln_final_out, -1}, first, {states.data(), {rows, d}, d}});
+    if (normed) hooks.call({{Point::ln_final_out, -1}, first, {states.data(), {rows, d}, d}});
     if (!wants_logits) continue;
     for_row_pieces(rows, [&](int64_t row, int64_t count) {
       head(a, states.data() + row * d, count, logits.data() + row * a.vocabulary);

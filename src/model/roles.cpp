@@ -28,6 +28,12 @@ enum class Size : uint8_t {
   vocabulary,
   positions,
   types,
+  patch,
+  registers,
+  pooled,
+  qkv,
+  labels,
+  projection,
 };
 
 int64_t size_of(Size size, const Architecture& a) {
@@ -73,6 +79,18 @@ int64_t size_of(Size size, const Architecture& a) {
       return a.learned_positions;
     case Size::types:
       return a.token_types;
+    case Size::patch:
+      return a.patches.channels * a.patches.size * a.patches.size;
+    case Size::registers:
+      return a.patches.registers;
+    case Size::pooled:
+      return a.pooled_size();
+    case Size::qkv:
+      return 3 * a.d_model;
+    case Size::labels:
+      return a.labels;
+    case Size::projection:
+      return a.projection;
   }
   return 0;
 }
@@ -81,6 +99,10 @@ enum class Per : uint8_t { model, block, expert };
 
 using A = Architecture;
 bool always(const A&, int) { return true; }
+bool patches(const A& a, int) { return static_cast<bool>(a.patches); }
+bool attention_pool(const A& a, int) { return a.pool == Pool::attention; }
+bool classifier(const A& a, int) { return a.labels > 0; }
+bool second_classifier(const A& a, int) { return a.labels > 0 && a.distillation_classifier; }
 bool plain_mlp(const A& a, int l) { return !a.blocks[static_cast<size_t>(l)].experts; }
 bool gated_mlp(const A& a, int l) { return a.gated && plain_mlp(a, l); }
 bool experts(const A& a, int l) { return a.blocks[static_cast<size_t>(l)].experts; }
@@ -107,7 +129,17 @@ struct RoleKind {
 
 // Indexed by Role.
 constexpr std::array kRoles = {
-    RoleKind{Role::token_embedding, "token_embedding", Per::model, Size::vocabulary, Size::d, always},
+    RoleKind{Role::token_embedding, "token_embedding", Per::model, Size::vocabulary, Size::d,
+             [](const A& a, int) { return !a.patches; }},
+    RoleKind{Role::patch_embedding, "patch_embedding", Per::model, Size::d, Size::patch, patches},
+    RoleKind{Role::b_patch_embedding, "b_patch_embedding", Per::model, Size::d, Size::one,
+             [](const A& a, int) { return a.patches && a.patches.bias; }},
+    RoleKind{Role::cls_token, "cls_token", Per::model, Size::d, Size::one,
+             [](const A& a, int) { return a.patches.cls; }},
+    RoleKind{Role::distillation_token, "distillation_token", Per::model, Size::d, Size::one,
+             [](const A& a, int) { return a.patches.distillation; }},
+    RoleKind{Role::register_tokens, "register_tokens", Per::model, Size::registers, Size::d,
+             [](const A& a, int) { return a.patches.registers > 0; }},
     RoleKind{Role::position_embedding, "position_embedding", Per::model, Size::positions, Size::d,
              [](const A& a, int) { return a.learned_positions > 0; }},
     RoleKind{Role::type_embedding, "type_embedding", Per::model, Size::types, Size::d,
@@ -174,8 +206,33 @@ constexpr std::array kRoles = {
              [](const A& a, int) { return a.head && !a.tied_embeddings; }},
     RoleKind{Role::b_unembedding, "b_unembedding", Per::model, Size::vocabulary, Size::one,
              [](const A& a, int) { return a.unembedding_bias; }},
+    RoleKind{Role::pool_query, "pool_query", Per::model, Size::d, Size::one, attention_pool},
+    RoleKind{Role::pool_qkv, "pool_qkv", Per::model, Size::qkv, Size::d, attention_pool},
+    RoleKind{Role::b_pool_qkv, "b_pool_qkv", Per::model, Size::qkv, Size::one, attention_pool},
+    RoleKind{Role::pool_out, "pool_out", Per::model, Size::d, Size::d, attention_pool},
+    RoleKind{Role::b_pool_out, "b_pool_out", Per::model, Size::d, Size::one, attention_pool},
+    RoleKind{Role::pool_norm, "pool_norm", Per::model, Size::d, Size::one, attention_pool},
+    RoleKind{Role::pool_norm_bias, "pool_norm_bias", Per::model, Size::d, Size::one, attention_pool},
+    RoleKind{Role::pool_up, "pool_up", Per::model, Size::width, Size::d, attention_pool},
+    RoleKind{Role::b_pool_up, "b_pool_up", Per::model, Size::width, Size::one, attention_pool},
+    RoleKind{Role::pool_down, "pool_down", Per::model, Size::d, Size::width, attention_pool},
+    RoleKind{Role::b_pool_down, "b_pool_down", Per::model, Size::d, Size::one, attention_pool},
+    RoleKind{Role::classifier, "classifier", Per::model, Size::labels, Size::pooled, classifier},
+    RoleKind{Role::b_classifier, "b_classifier", Per::model, Size::labels, Size::one, classifier},
+    RoleKind{Role::distillation_classifier, "distillation_classifier", Per::model, Size::labels, Size::pooled,
+             second_classifier},
+    RoleKind{Role::b_distillation_classifier, "b_distillation_classifier", Per::model, Size::labels, Size::one,
+             second_classifier},
+    RoleKind{Role::projection, "projection", Per::model, Size::projection, Size::pooled,
+             [](const A& a, int) { return a.projection > 0; }},
+    RoleKind{Role::b_projection, "b_projection", Per::model, Size::projection, Size::one,
+             [](const A& a, int) { return a.projection > 0 && a.projection_bias; }},
+    RoleKind{Role::logit_scale, "logit_scale", Per::model, Size::one, Size::one,
+             [](const A& a, int) { return a.contrastive; }},
+    RoleKind{Role::logit_bias, "logit_bias", Per::model, Size::one, Size::one,
+             [](const A& a, int) { return a.contrastive && a.logit_bias; }},
 };
-static_assert(kRoles.size() == static_cast<size_t>(Role::b_unembedding) + 1);
+static_assert(kRoles.size() == static_cast<size_t>(Role::logit_bias) + 1);
 
 const RoleKind& kind_of(Role role) { return kRoles[static_cast<size_t>(role)]; }
 

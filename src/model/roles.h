@@ -13,6 +13,11 @@ namespace spikescope {
 /// Linear layers are [out, in]: y = W x + b.
 enum class Role : uint8_t {
   token_embedding,     ///< [vocabulary, d]
+  patch_embedding,     ///< [d, channels * side * side]
+  b_patch_embedding,
+  cls_token,  ///< [d]
+  distillation_token,
+  register_tokens,     ///< [registers, d]
   position_embedding,  ///< [learned positions, d]
   type_embedding,      ///< [token types, d]
   embedding_norm,      ///< norms: gain and bias [d]
@@ -64,6 +69,25 @@ enum class Role : uint8_t {
   head_norm_bias,
   unembedding,  ///< [vocabulary, d]
   b_unembedding,
+  pool_query,  ///< [d], Pool::attention
+  pool_qkv,    ///< [3 d, d]
+  b_pool_qkv,
+  pool_out,  ///< [d, d]
+  b_pool_out,
+  pool_norm,
+  pool_norm_bias,
+  pool_up,  ///< [width, d]
+  b_pool_up,
+  pool_down,  ///< [d, width]
+  b_pool_down,
+  classifier,  ///< [labels, pooled]
+  b_classifier,
+  distillation_classifier,
+  b_distillation_classifier,
+  projection,  ///< [projection, pooled]
+  b_projection,
+  logit_scale,  ///< [1], a logarithm
+  logit_bias,
 };
 
 /// Which of a role's weights: of which block (-1: outside blocks) and expert (-1: of none).

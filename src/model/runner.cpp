@@ -11,6 +11,7 @@
 #include "model/block.h"
 #include "model/embedding.h"
 #include "model/head.h"
+#include "model/patch_embedding.h"
 
 namespace spikescope {
 namespace {
@@ -61,12 +62,28 @@ void check_finite(const std::vector<float>& residual, const TokenBatch& batch, i
        layer, prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
 }
 
+void check_images(const TokenBatch& batch, const Architecture& a) {
+  const Pixels& pixels = batch.pixels;
+  const int64_t tokens = image_tokens(a.patches, pixels.side);
+  if (pixels.images < 1) fail("the model reads images: give it --pixels FILE.safetensors");
+  if (pixels.channels != a.patches.channels || patch_count(a.patches, pixels.side) < 1)
+    fail("images of {0} x {1} x {1}, but the model takes {2} channels, and at least a patch of {3} x {3} pixels",
+         pixels.channels, pixels.side, a.patches.channels, a.patches.size);
+  if (static_cast<int64_t>(batch.offsets.size()) != pixels.images + 1)
+    fail("{} images for {} prompts", pixels.images, batch.offsets.size() - 1);
+  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p)
+    if (batch.offsets[p + 1] - batch.offsets[p] != tokens)
+      fail("image {} has {} tokens; expected {}", p, batch.offsets[p + 1] - batch.offsets[p], tokens);
+}
+
 }  // namespace
 
 void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
   if (batch.offsets.size() < 2 || batch.offsets.front() != 0 ||
       batch.offsets.back() != static_cast<int64_t>(batch.ids.size()))
     fail("there is no prompt to run");
+  if (architecture.patches) return check_images(batch, architecture);
+  if (batch.pixels.images > 0) fail("the model reads text, and cannot take images (--pixels)");
   for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
     const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
     if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);

@@ -59,7 +59,12 @@ ModelWeights::Placed ModelWeights::check(WeightPlace place, const WeightKey& key
     if (place.transposed) std::swap(expected[0], expected[1]);
     if (columns == 1) expected.pop_back();
   }
-  if (tensor.shape != expected)
+  // Dimensions of 1 say nothing: a token is [1, 1, d] in some checkpoints, a factor [] or [1].
+  const auto plain = [](std::vector<int64_t> sizes) {
+    std::erase(sizes, 1);
+    return sizes;
+  };
+  if (plain(tensor.shape) != plain(expected))
     fail("{}: tensor '{}' has shape {}, but the config asks for {} ({})", tensor.file, tensor.name,
          shape_text(tensor.shape), shape_text(expected), role_name(key.role));
   if (!tensor.format->dequantize)
