@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/text.h"
+#include "capture/images.h"
 #include "capture/spike_tracker.h"
 #include "model/product.h"
 #include "model/runner.h"
@@ -211,8 +212,10 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
                        const std::function<void(double)>& progress) {
   const auto began = std::chrono::steady_clock::now();
   const Architecture& architecture = checkpoint.architecture();
-  const TokenBatch batch{tokens.ids, tokens.offsets};
+  const TokenBatch batch{tokens.ids, tokens.offsets, request.pixels};
   check_prompts(batch, architecture);
+  if (request.losses && !(architecture.head && architecture.causal))
+    fail_usage("--losses: {} models do not predict the next token", architecture.family);
   const std::vector<HookPoint> points = select_points(architecture, request.points);
   std::vector<std::pair<HookPoint, std::vector<int64_t>>> declared;
   for (const HookPoint& point : points) declared.emplace_back(point, row_shape(architecture, point));
@@ -226,10 +229,12 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
 
   info.family = architecture.family;
   info.config = to_json(architecture);
+  if (!checkpoint.tower().empty()) info.config["tower"] = checkpoint.tower();
   info.storage = request.storage.storage;
   WeightStream stream(checkpoint.weights(), true);
   DumpOptions storage = request.storage;
   storage.settings = settings_to_resume(checkpoint, request, points);
+  if (request.pixels.images > 0) storage.settings["pixels_sha256"] = pixels_fingerprint(request.pixels);
   DumpWriter writer(out, std::move(info), tokens, storage);
   for (const auto& [point, shape] : declared) writer.declare(point, shape);
   CaptureObserver observer(architecture, tokens, request, writer, progress);

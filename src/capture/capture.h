@@ -8,6 +8,7 @@
 
 #include "capture/dump.h"
 #include "families/checkpoint.h"
+#include "model/batch.h"
 
 namespace spikescope {
 
@@ -15,7 +16,8 @@ struct CaptureRequest {
   std::vector<std::string> points;  ///< hook points by exact name or glob
   bool sinks = false;               ///< SinkStatistics of each block
   bool writers = false;             ///< WriterRows of each block
-  bool losses = false;              ///< next-token losses
+  bool losses = false;              ///< next-token losses; UsageError for a model that predicts none
+  Pixels pixels = {};               ///< images, for a model of images
   /// Asked after each layer: whether to stop there, in a way that DumpOptions::resume can go on from.
   std::function<bool()> stop = {};
   /// At most so often is a state kept that a killed run can be resumed from.

@@ -24,6 +24,7 @@ inline constexpr std::string_view kIndex = "index.h5";
 inline constexpr std::string_view kRun = "run.json";
 inline constexpr std::string_view kState = "state";
 inline constexpr std::string_view kLayers = "layers";
+inline constexpr std::string_view kTowers = "towers";  ///< attribute of an index over the dumps of two towers
 inline constexpr std::string_view kUnfinished = ".part";  ///< after the name of a file in the making
 
 /// Attributes of the index that are plain strings.
@@ -52,6 +53,10 @@ inline std::string writers_group(int64_t block) { return fmt::format("/writers/{
 inline std::string to_text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 inline bool is_square(const HookPoint& point) { return point.kind().shape == PointShape::square; }
+/// Rows of a point that has some: tokens, or prompts.
+inline int64_t rows_of(const HookPoint& point, const DumpTokens& tokens) {
+  return is_square(point) || point.kind().per_prompt() ? tokens.n_prompts() : tokens.size();
+}
 /// Dataset of a point; scores and pattern have one for each prompt.
 inline std::string dataset(const HookPoint& point, int64_t prompt) {
   return is_square(point) ? fmt::format("{}/{}", point.dataset(), prompt) : point.dataset();

@@ -41,6 +41,9 @@ struct DumpReader::Impl {
       fail("{}: has version {} of the dump format, this program reads {}; capture again", index_path, version,
            dump_layout::kVersion);
     }
+    if (index.has_attribute("/", dump_layout::kTowers))
+      fail("{}: shows the dumps of two towers as one; work on one of them, e.g. {}", index_path,
+           (out / "vision").string());
     for (const auto& field : dump_layout::kInfoFields) info.*field.member = index.string_attribute("/", field.name);
     if (info.storage != "float32" && info.storage != "float16") {
       fail("{}: attribute \"storage\" is \"{}\", expected float32 or float16; {}", index_path,
@@ -120,11 +123,12 @@ struct DumpReader::Impl {
   Shape shape_of_rows(const HookPoint& point) const {
     const Shape shape = index.shape(point.dataset());
     const bool known_width = point.kind().shape == PointShape::model;
+    const int64_t rows = dump_layout::rows_of(point, tokens);
     const bool good =
-        shape.size() >= 2 && shape[0] == tokens.size() && (!known_width || (shape.size() == 2 && shape[1] == d_model));
+        shape.size() >= 2 && shape[0] == rows && (!known_width || (shape.size() == 2 && shape[1] == d_model));
     if (!good) {
       fail("{}: {} has the shape [{}], expected [{}, {}]; {}", index_path, point.dataset(), fmt::join(shape, ", "),
-           tokens.size(), known_width ? std::to_string(d_model) : "...", kRemedy);
+           rows, known_width ? std::to_string(d_model) : "...", kRemedy);
     }
     return shape;
   }

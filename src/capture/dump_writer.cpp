@@ -201,7 +201,7 @@ void DumpWriter::declare(const HookPoint& point, std::vector<int64_t> row_shape)
   Impl& impl = *impl_;
   impl.check_open(point.layer);
   const bool square = dump_layout::is_square(point);
-  const int64_t rows = square ? impl.tokens.n_prompts() : impl.tokens.size();
+  const int64_t rows = dump_layout::rows_of(point, impl.tokens);
   Declared declared{point, row_shape, 1, rows, std::vector<bool>(static_cast<size_t>(rows))};
   for (const int64_t size : row_shape) {
     if (size < 1 || __builtin_mul_overflow(declared.row_size, size, &declared.row_size)) {
@@ -367,7 +367,7 @@ int64_t dump_bytes(const DumpTokens& tokens, const std::vector<std::pair<HookPoi
     int64_t row_size = 1;
     for (const int64_t size : row_shape) overflow |= __builtin_mul_overflow(row_size, size, &row_size);
     if (!dump_layout::is_square(point)) {
-      add({tokens.size(), row_size, value_size});
+      add({dump_layout::rows_of(point, tokens), row_size, value_size});
       add({kDataset});
       continue;
     }

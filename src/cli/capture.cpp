@@ -13,6 +13,8 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "capture/images.h"
+#include "capture/towers.h"
 #include "cli/command.h"
 #include "io/output_file.h"
 #include "model/gemm.h"
@@ -78,11 +80,16 @@ void add_dtype_option(CLI::App& command, Dtype& dtype) {
 void add_capture_options(CLI::App& command, CaptureOptions& options) {
   PromptRequest& prompts = options.prompts;
   command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
+  command.add_option("--as", options.as, "Read the checkpoint as this family (docs/families.md), whatever it calls itself");
   command.add_option("--out", options.out, "Folder for the results")->required();
   command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->group("Prompts");
   command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")
       ->group("Prompts");
   command.add_option("--ids", prompts.ids_file, "JSON file, an array of arrays of token ids, fed as they are")
+      ->group("Prompts");
+  command
+      .add_option("--pixels", options.pixels,
+                  "Images: safetensors with pixel_values [images, channels, S, S], normalised as the model wants them")
       ->group("Prompts");
   command.add_option("--text", prompts.text_file, "Text file to cut into windows")->group("Prompts");
   command.add_option("--windows", prompts.windows, "Windows to cut from --text")
@@ -113,19 +120,72 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
 }
 
+namespace {
+
+bool has_texts(const PromptRequest& prompts) {
+  return !prompts.texts.empty() || prompts.prompts_file || prompts.ids_file || prompts.text_file;
+}
+
+/// Texts or images, as the model reads them. Ids need no tokenizer; without one their strings stay empty.
+DumpTokens read_inputs(const Checkpoint& checkpoint, CaptureOptions& options, std::optional<Tokenizer>& tokenizer) {
+  const PromptRequest& prompts = options.prompts;
+  const Architecture& a = checkpoint.architecture();
+  if (a.patches) {
+    if (has_texts(prompts)) fail_usage("{} models read images: give them --pixels, and no text", a.family);
+    if (!options.pixels) fail_usage("{} models read images: give them --pixels FILE.safetensors", a.family);
+    options.request.pixels = read_pixels(*options.pixels);
+    return image_prompts(a.patches, options.request.pixels, options.pixels->filename().string());
+  }
+  if (options.pixels) fail_usage("--pixels: {} models read text", a.family);
+  const bool only_ids = prompts.ids_file && prompts.texts.empty() && !prompts.prompts_file && !prompts.text_file;
+  try {
+    tokenizer = checkpoint.tokenizer();
+  } catch (const Error&) {
+    if (!only_ids) throw;
+  }
+  return read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
+}
+
+}  // namespace
+
+std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options) {
+  const std::vector<std::string> towers = Checkpoint::towers(resolve_model(options.model));
+  if (towers.empty()) return {options};
+  const bool texts = has_texts(options.prompts), both = texts && options.pixels;
+  std::vector<CaptureOptions> runs;
+  for (const std::string& tower : towers) {
+    const bool images = tower == "vision";
+    if (images ? !options.pixels : options.pixels && !texts) continue;
+    CaptureOptions run = options;
+    run.tower = tower;
+    run.out = options.out / tower;
+    run.request.points = points_of_tower(options.request.points, tower);
+    if (both) run.request.points.emplace_back("embeds");
+    if (images)
+      run.prompts = {};
+    else
+      run.pixels.reset();
+    runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+void join_captures(const CaptureOptions& options, const std::vector<CaptureOptions>& towers) {
+  if (towers.front().tower.empty()) return;
+  std::vector<std::string> names;
+  std::unique_ptr<Checkpoint> text;
+  for (const CaptureOptions& run : towers) names.push_back(run.tower);
+  if (names.size() > 1) text = Checkpoint::open(resolve_model(options.model), options.as, "text");
+  join_towers(options.out, names, text.get());
+}
+
 CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   set_threads(session.threads);
-  const auto checkpoint = Checkpoint::open(resolve_model(options.model));
+  const auto checkpoint = Checkpoint::open(resolve_model(options.model), options.as, options.tower);
   PromptRequest& prompts = options.prompts;
   prompts.bos = parse_bos(options.bos);
   std::optional<Tokenizer> tokenizer;
-  const bool only_ids = prompts.ids_file && prompts.texts.empty() && !prompts.prompts_file && !prompts.text_file;
-  try {
-    tokenizer = checkpoint->tokenizer();
-  } catch (const Error&) {
-    if (!only_ids) throw;  // ids need no tokenizer; their strings stay empty
-  }
-  const DumpTokens tokens = read_prompts(prompts, tokenizer ? &*tokenizer : nullptr);
+  const DumpTokens tokens = read_inputs(*checkpoint, options, tokenizer);
 
   choose_products(options.dtype);
   warn_of_slow_blas(session);
@@ -186,6 +246,13 @@ Json to_json(const CaptureSummary& summary) {
   return json;
 }
 
+Json by_tower(const std::vector<CaptureOptions>& runs, const Json& results) {
+  if (runs.front().tower.empty()) return results[0];
+  Json json = Json::object();
+  for (size_t i = 0; i < runs.size(); ++i) json[runs[i].tower] = results[i];
+  return json;
+}
+
 void add_capture(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("capture", "Run prompts through a checkpoint and dump hook points to HDF5");
   command->footer(kExamples);
@@ -200,17 +267,20 @@ void add_capture(CLI::App& app, Session& session) {
   command->callback([options, &session] {
     session.action = [options, &session] {
       if (options->request.points.empty()) options->request.points = {"blocks.*.resid_post"};
-      const CaptureSummary summary = run_capture(*options, session);
-      const fs::path index = options->out / "dump" / "index.h5";
-      if (session.json) {
-        Json result = to_json(summary);
-        result["dump"] = index.string();
-        fmt::print("{}\n", json_text(result));
-      } else {
-        fmt::print("{} points of {} tokens ({}) in {:.1f} s, {} tokens/s: {}\n", summary.points.size(),
-                   format_count(summary.tokens), format_bytes(summary.dump_bytes), summary.seconds,
-                   format_count(std::lround(static_cast<double>(summary.tokens) / summary.seconds)), index.string());
+      std::vector<CaptureOptions> runs = of_each_tower(*options);
+      Json results = Json::array();
+      for (CaptureOptions& run : runs) {
+        const CaptureSummary summary = run_capture(run, session);
+        const fs::path index = run.out / "dump" / "index.h5";
+        results.push_back(to_json(summary));
+        results.back()["dump"] = index.string();
+        if (!session.json)
+          fmt::print("{} points of {} tokens ({}) in {:.1f} s, {} tokens/s: {}\n", summary.points.size(),
+                     format_count(summary.tokens), format_bytes(summary.dump_bytes), summary.seconds,
+                     format_count(std::lround(static_cast<double>(summary.tokens) / summary.seconds)), index.string());
       }
+      join_captures(*options, runs);
+      if (session.json) fmt::print("{}\n", json_text(by_tower(runs, results)));
       return 0;
     };
   });

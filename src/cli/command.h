@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ void add_dtype_option(CLI::App& command, Dtype& dtype);
 /// Options of everything that runs the model.
 struct CaptureOptions {
   std::string model;
+  std::string as;     ///< --as: the family to read it as; empty: what it calls itself
+  std::string tower;  ///< of a model with two
+  std::optional<std::filesystem::path> pixels;
   std::filesystem::path out;
   PromptRequest prompts;
   std::string bos = "auto";
@@ -46,12 +50,20 @@ struct CaptureOptions {
   bool profile = false;
   Dtype dtype = Dtype::float32;
 };
+/// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no towers.
+/// A tower is run where there is something for it: images for one, texts (the built-in ones where there are no images) for
+/// the other.
+std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options);
+/// After the captures of several towers: OUT/dump over them.
+void join_captures(const CaptureOptions& options, const std::vector<CaptureOptions>& towers);
 /// Adds --model, the prompt options, --out, --storage, --gzip and --profile.
 void add_capture_options(CLI::App& command, CaptureOptions& options);
 /// Runs a capture as the options say; prints notes on standard error.
 CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 /// The summary as JSON: what capture --json prints.
 Json to_json(const CaptureSummary& summary);
+/// A result for each run as one document: an object by tower, or the only one as it is.
+Json by_tower(const std::vector<CaptureOptions>& runs, const Json& results);
 
 /// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty:
 /// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is

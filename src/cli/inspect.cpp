@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 #include <optional>
 
 #include "base/fail.h"
@@ -14,7 +15,7 @@ namespace spikescope {
 namespace {
 
 struct InspectOptions {
-  std::string model;
+  std::string model, as;
   bool tensors = false, points = false, no_estimate = false;
   int64_t windows = 4, length = 512;
   Dtype dtype = Dtype::float32;
@@ -54,7 +55,8 @@ std::optional<CaptureEstimate> estimate(const Checkpoint& checkpoint, const Insp
   set_threads(session.threads);
   try {
     choose_products(options.dtype);
-    return estimate_capture(checkpoint, options.windows, options.length);
+    const Architecture& a = checkpoint.architecture();
+    return estimate_capture(checkpoint, options.windows, a.patches ? a.context_length : options.length);
   } catch (const Error& error) {
     note(session, fmt::format("no estimate of time and memory: {}", error.what()));
     return std::nullopt;
@@ -68,11 +70,11 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options,
                  {"architecture", to_json(checkpoint.architecture())}};
   for (const auto& [name, sizes] : formats_of(checkpoint.tensors()))
     result["formats"][name] = {{"tensors", sizes.first}, {"bytes", sizes.second}};
-  result["tokenizer"] = tokenizer_text(checkpoint);
+  if (!checkpoint.architecture().patches) result["tokenizer"] = tokenizer_text(checkpoint);
   result["unused_tensors"] = checkpoint.unused_tensors();
   if (capture)
     result["capture_estimate"] = {{"windows", options.windows},
-                                  {"length", options.length},
+                                  {"length", capture->tokens / options.windows},
                                   {"seconds", capture->seconds},
                                   {"tokens_per_second", capture->tokens / capture->seconds},
                                   {"peak_bytes", capture->peak_bytes},
@@ -105,11 +107,15 @@ std::string positions_text(const Architecture& a) {
 
 void print(const Checkpoint& checkpoint, const InspectOptions& options, const std::optional<CaptureEstimate>& capture) {
   const Architecture& a = checkpoint.architecture();
-  fmt::print("{}\n", checkpoint.path().string());
+  fmt::print("{}{}\n", checkpoint.path().string(),
+             checkpoint.tower().empty() ? "" : fmt::format(": {} tower", checkpoint.tower()));
   print_row("format", checkpoint.format());
   print_row("family", a.family);
   print_row("parameters", fmt::format("{:.1f} million ({})", static_cast<double>(parameter_count(a)) / 1e6,
                                       format_count(parameter_count(a))));
+  const ParameterParts parts_of = parameter_parts(a);
+  print_row("", fmt::format("embeddings {}, attention {}, MLP {}, head {}", format_count(parts_of.embeddings),
+                            format_count(parts_of.attention), format_count(parts_of.mlp), format_count(parts_of.head)));
   print_row("layers", fmt::format("{}, width {}", a.n_layers, a.d_model));
   print_row("attention", fmt::format("{} heads of {}, {} KV head{}", a.n_heads, a.head_dim, a.n_kv_heads,
                                      a.n_kv_heads == 1 ? "" : "s"));
@@ -119,10 +125,13 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
   print_row("norm", fmt::format("{}, epsilon {:g}", a.norm == NormKind::rms ? "RMSNorm" : "layer norm", a.norm_eps));
   const std::vector<std::string> unusual = peculiarities(a);
   print_row("unusual", unusual.empty() ? "nothing" : fmt::format("{}", fmt::join(unusual, "; ")));
-  print_row("vocabulary", fmt::format("{}, {} embeddings", format_count(a.vocabulary),
+  if (a.patches)
+    print_row("images", fmt::format("{0} x {0} pixels in patches of {1} x {1}", a.patches.image, a.patches.size));
+  else
+    print_row("vocabulary", fmt::format("{}, {} embeddings", format_count(a.vocabulary),
                                       a.tied_embeddings ? "tied" : "separate output"));
   print_row("context", fmt::format("{} tokens", format_count(a.context_length)));
-  print_row("tokenizer", tokenizer_text(checkpoint));
+  if (!a.patches) print_row("tokenizer", tokenizer_text(checkpoint));
   std::vector<std::string> parts;
   for (const auto& [name, sizes] : formats_of(checkpoint.tensors()))
     parts.push_back(fmt::format("{} x {} ({})", sizes.first, name, format_bytes(sizes.second)));
@@ -130,7 +139,7 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
   if (capture)
     print_row("capture",
               fmt::format("{} x {} tokens: about {:.2g} s ({} tokens/s), {} of memory, {} of dump", options.windows,
-                          format_count(options.length), capture->seconds,
+                          format_count(capture->tokens / options.windows), capture->seconds,
                           format_count(std::llround(static_cast<double>(capture->tokens) / capture->seconds)),
                           format_bytes(capture->peak_bytes), format_bytes(capture->dump_bytes)));
   if (const auto unused = checkpoint.unused_tensors(); !unused.empty())
@@ -143,14 +152,16 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
   }
   if (options.points) {
     fmt::print("\nHook points (l: 0 to {}):\n", a.n_layers - 1);
-    for (const HookPoint& point : hook_points(a))
-      if (point.layer <= 0) {
-        std::string name = point.name();
-        if (point.layer == 0) name.replace(7, 1, "l");
-        fmt::print("  {:<28} [{}{}]\n", name, point.kind().shape == PointShape::square ? "" : "N, ",
-                   point.kind().shape == PointShape::square ? fmt::format("{}, T, T", a.n_heads)
-                                                            : fmt::format("{}", fmt::join(row_shape(a, point), ", ")));
-      }
+    std::set<Point> seen;  // layers may differ: each point once
+    for (const HookPoint& point : hook_points(a)) {
+      if (!seen.insert(point.point).second) continue;
+      const std::string name = point.layer < 0 ? point.name() : fmt::format("blocks.l.{}", point.kind().name);
+      const std::string sizes = fmt::format("{}", fmt::join(row_shape(a, point), ", "));
+      fmt::print("  {:<28} [{}]\n", name,
+                 point.kind().shape == PointShape::square
+                     ? sizes + ", T, T"
+                     : fmt::format("{}, {}", point.kind().per_prompt() ? "prompts" : "N", sizes));
+    }
   }
 }
 
@@ -161,6 +172,7 @@ void add_inspect(CLI::App& app, Session& session) {
   command->footer(kExamples);
   auto options = std::make_shared<InspectOptions>();
   command->add_option("model,--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
+  command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--points", options->points, "List the hook points");
   command->add_option("--windows", options->windows, "Windows of the capture whose time and memory are estimated")
@@ -176,12 +188,20 @@ void add_inspect(CLI::App& app, Session& session) {
   add_dtype_option(*command, options->dtype);
   command->callback([options, &session] {
     session.action = [options, &session] {
-      const auto checkpoint = Checkpoint::open(resolve_model(options->model));
-      const std::optional<CaptureEstimate> capture = estimate(*checkpoint, *options, session);
-      if (session.json)
-        fmt::print("{}\n", json_text(as_json(*checkpoint, *options, capture)));
-      else
-        print(*checkpoint, *options, capture);
+      const std::filesystem::path path = resolve_model(options->model);
+      std::vector<std::string> towers = Checkpoint::towers(path);
+      const bool several = !towers.empty();
+      if (!several) towers.emplace_back();
+      Json json = Json::object();
+      for (const std::string& tower : towers) {
+        const auto checkpoint = Checkpoint::open(path, options->as, tower);
+        const std::optional<CaptureEstimate> capture = estimate(*checkpoint, *options, session);
+        if (session.json)
+          (several ? json[tower] : json) = as_json(*checkpoint, *options, capture);
+        else
+          print(*checkpoint, *options, capture);
+      }
+      if (session.json) fmt::print("{}\n", json_text(json));
       return 0;
     };
   });

@@ -28,16 +28,20 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
       request.points.insert(request.points.end(), needs.points.begin(), needs.points.end());
       request.sinks = needs.sinks;
       request.writers = needs.writers;
-      const CaptureSummary summary = run_capture(*options, session);
-      note(session, fmt::format("captured in {:.1f} s", summary.seconds));
-      run_analyses_on(options->out, {}, options->model, true, session);
-      const fs::path page = write_report_for(options->out, session);
-      if (session.json)
-        fmt::print("{}\n", json_text({{"capture", to_json(summary)},
-                                      {"results", (options->out / "results").string()},
-                                      {"report", page.string()}}));
-      else
-        fmt::print("report: {}\n", page.string());
+      std::vector<CaptureOptions> runs = of_each_tower(*options);
+      Json results = Json::array();
+      for (CaptureOptions& run : runs) {
+        const CaptureSummary summary = run_capture(run, session);
+        note(session, fmt::format("captured in {:.1f} s", summary.seconds));
+        run_analyses_on(run.out, {}, run.model, true, session);
+        const fs::path page = write_report_for(run.out, session);
+        results.push_back({{"capture", to_json(summary)},
+                           {"results", (run.out / "results").string()},
+                           {"report", page.string()}});
+        if (!session.json) fmt::print("report: {}\n", page.string());
+      }
+      join_captures(*options, runs);
+      if (session.json) fmt::print("{}\n", json_text(by_tower(runs, results)));
       return 0;
     };
   });

@@ -19,6 +19,11 @@ Json to_json(const Architecture& a) {
       {"tied_embeddings", a.tied_embeddings},
       {"causal", a.causal},
       {"parameters", parameter_count(a)},
+      {"parameters_by_part",
+       {{"embeddings", parameter_parts(a).embeddings},
+        {"attention", parameter_parts(a).attention},
+        {"mlp", parameter_parts(a).mlp},
+        {"head", parameter_parts(a).head}}},
       {"peculiarities", peculiarities(a)},
   };
   if (a.v_dim() != a.head_dim) json["v_head_dim"] = a.v_dim();

@@ -289,13 +289,24 @@ std::vector<WeightKey> weight_keys(const Architecture& a) {
   return keys;
 }
 
-int64_t parameter_count(const Architecture& a) {
-  int64_t count = 0;
+ParameterParts parameter_parts(const Architecture& a) {
+  ParameterParts parts;
   for (int layer = -1; layer < a.n_layers; ++layer)
-    for (const RoleKind& kind : kRoles)
-      if (has_role(a, kind.role, layer))
-        count += size_of(kind.rows, a) * size_of(kind.columns, a) * (kind.per == Per::expert ? a.experts.count : 1);
-  return count;
+    for (const RoleKind& kind : kRoles) {
+      if (!has_role(a, kind.role, layer)) continue;
+      // Roles stand in the order of the pass.
+      int64_t& part = kind.role < Role::ln1        ? parts.embeddings
+                      : kind.role < Role::ln2      ? parts.attention
+                      : kind.role < Role::ln_final ? parts.mlp
+                                                   : parts.head;
+      part += size_of(kind.rows, a) * size_of(kind.columns, a) * (kind.per == Per::expert ? a.experts.count : 1);
+    }
+  return parts;
+}
+
+int64_t parameter_count(const Architecture& a) {
+  const ParameterParts parts = parameter_parts(a);
+  return parts.embeddings + parts.attention + parts.mlp + parts.head;
 }
 
 }  // namespace spikescope

@@ -111,5 +111,10 @@ std::vector<WeightKey> weight_keys(const Architecture& architecture);
 std::vector<WeightKey> weight_keys(const Architecture& architecture, int layer);
 /// Values in all weights, from the sizes alone.
 int64_t parameter_count(const Architecture& architecture);
+/// The same by part, each with its norms.
+struct ParameterParts {
+  int64_t embeddings = 0, attention = 0, mlp = 0, head = 0;
+};
+ParameterParts parameter_parts(const Architecture& architecture);
 
 }  // namespace spikescope
