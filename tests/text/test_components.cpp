@@ -139,6 +139,16 @@ TEST(Normalizer, ChangesAsHuggingFace) {
       {R"({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})", " a  b", "▁a▁▁b"},
       {R"({"type": "Replace", "pattern": {"Regex": "\\s{2,}"}, "content": " "})", "a  b \n\tc", "a b c"},
       {R"({"type": "ByteLevel"})", "é b", "Ã©Ġb"},
+      {R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true})",
+       "É\u00adx\t\u00a0日本\uFFFDab\x07ÅΣ", "ex   日  本 abaσ"},
+      {R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": null, "lowercase": false})",
+       "É 日\n\v", "É 日 "},
+      {R"({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false, "strip_accents": true, "lowercase": false})",
+       "É\tñ한", "E\tn\u1112\u1161\u11ab"},
+      {R"({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false, "strip_accents": false, "lowercase": true})",
+       "É\t", "é\t"},
+      {R"({"type": "Nmt"})", "a\x01\x7f\tb\u200bc▁\uFEFF\v", "a b c  "},
+      {R"({"type": "Precompiled", "precompiled_charsmap": null})", "a\t", "a\t"},
       {R"({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]})",
        "ÀÉx", "aex"},
   };
@@ -236,8 +246,12 @@ TEST(Components, Refuse) {
     const char* message;
   };
   const Case cases[] = {
-      {"normalizer", R"({"type": "Precompiled"})",
-       "the normalizer \"Precompiled\" is not supported (supported: Sequence, NFC"},
+      {"normalizer", R"({"type": "Magic"})", "the normalizer \"Magic\" is not supported (supported: Sequence, NFC"},
+      {"normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAA"})",
+       "here Precompiled: precompiled_charsmap has 3 characters, expected base64"},
+      {"normalizer", R"({"type": "Precompiled", "precompiled_charsmap": 3})",
+       "\"precompiled_charsmap\" should be a string"},
+      {"normalizer", R"({"type": "BertNormalizer", "lowercase": "yes"})", "\"lowercase\" should be true or false"},
       {"normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "X"}]})",
        "here Sequence.normalizers[1]: the normalizer \"X\""},
       {"normalizer", R"({"type": "Sequence"})", "expected an array under \"normalizers\""},
