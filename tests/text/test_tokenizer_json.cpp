@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <thread>
 
@@ -185,6 +186,96 @@ TEST(TokenizerJson, OldFilesWithoutModelType) {
   EXPECT_THAT(make(json).encode("abc"), ElementsAre(30));
 }
 
+// Words of WordPiece as BERT cuts them, and a piece that other models' ByteLevel spells.
+TEST(TokenizerJson, WordPiece) {
+  Json json = parse_json(R"({
+    "added_tokens": [{"id": 0, "content": "[UNK]", "special": true}, {"id": 1, "content": "[CLS]", "special": true},
+                     {"id": 2, "content": "[SEP]", "special": true}],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+                   "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "max_input_chars_per_word": 100,
+              "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "cafe": 3, "##s": 4, "!": 5, "日": 6, "Ġa": 7}}})",
+                         "test");
+  EXPECT_THAT(make(json).encode("Cafés!日x [SEP]"), ElementsAre(1, 3, 4, 5, 6, 0, 2, 2));
+  EXPECT_EQ(make(json).decode(std::vector<int64_t>{1, 3, 4, 5, 2}, true), "cafes!");
+  json["model"].erase("type");
+  EXPECT_THAT(make(json).encode("cafe", false), ElementsAre(3));
+  json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"use_regex", false}};
+  EXPECT_THAT(make(json).encode("a", false), ElementsAre(7));
+}
+
+Json small_unigram() {
+  return parse_json(R"({
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": true}, {"id": 1, "content": "</s>", "special": true}],
+    "normalizer": {"type": "Nmt"},
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+    "post_processor": {"type": "TemplateProcessing",
+      "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+      "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}},
+    "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false,
+              "vocab": [["<unk>", 0.0], ["</s>", 0.0], ["▁", -2], ["a", -3.5], ["▁a", -4.0], ["b", -5.0]]}})",
+                    "test");
+}
+
+TEST(TokenizerJson, Unigram) {
+  const Tokenizer tokenizer = make(small_unigram());
+  EXPECT_THAT(tokenizer.encode("ab\tax b"), ElementsAre(4, 5, 4, 0, 2, 5, 1));
+  EXPECT_EQ(tokenizer.decode(std::vector<int64_t>{4, 5, 2, 5, 1}, true), "ab b");
+  EXPECT_EQ(tokenizer.description(), "Unigram, 6 pieces, 6 ids, 2 special tokens, no BOS");
+}
+
+TEST(TokenizerJson, RefusesUnigram) {
+  struct Case {
+    const char* name;
+    std::function<void(Json&)> damage;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"no vocab", [](Json& j) { j.erase("vocab"); }, "t.json: model: expected an array under \"vocab\""},
+      {"vocab is an object",
+       [](Json& j) {
+         j["vocab"] = {{"a", 1}};
+       },
+       "expected an array under \"vocab\""},
+      {"entry no pair", [](Json& j) { j["vocab"][2] = "a"; }, "t.json: model.vocab[2]: expected [\"piece\", score]"},
+      {"score no number", [](Json& j) { j["vocab"][2][1] = "x"; }, "t.json: model.vocab[2]: expected"},
+      {"piece no string", [](Json& j) { j["vocab"][2][0] = 4; }, "t.json: model.vocab[2]: expected"},
+      {"piece twice", [](Json& j) { j["vocab"][2][0] = "a"; }, "the piece \"a\" has two ids, 2 and 3"},
+      {"score NaN", [](Json& j) { j["vocab"][2][1] = std::nan(""); }, "the score of piece 2 (\"▁\") is nan"},
+      {"score infinite", [](Json& j) { j["vocab"][2][1] = -HUGE_VAL; }, "the score of piece 2 (\"▁\") is -inf"},
+      {"unk_id outside", [](Json& j) { j["unk_id"] = 6; }, "t.json: model: unk_id is 6, which no piece has"},
+      {"unk_id huge", [](Json& j) { j["unk_id"] = UINT64_MAX; }, "\"unk_id\" should be an integer"},
+      {"unk_id no number", [](Json& j) { j["unk_id"] = "0"; }, "\"unk_id\" should be an integer"},
+      {"byte_fallback", [](Json& j) { j["byte_fallback"] = 1; }, "\"byte_fallback\" should be true or false"},
+  };
+  for (const Case& row : cases) {
+    Json json = small_unigram();
+    row.damage(json["model"]);
+    EXPECT_THAT(refusal([&] { make(json); }), HasSubstr(row.message)) << row.name;
+  }
+}
+
+TEST(TokenizerJson, RefusesWordPiece) {
+  const std::pair<Json, const char*> cases[] = {
+      {{{"unk_token", 3}}, "t.json: model: key \"unk_token\" should be a string"},
+      {{{"continuing_subword_prefix", 3}}, "\"continuing_subword_prefix\" should be a string"},
+      {{{"max_input_chars_per_word", -1}}, "t.json: model: max_input_chars_per_word is -1, expected a count"},
+      {{{"max_input_chars_per_word", UINT64_MAX}}, "\"max_input_chars_per_word\" should be an integer"},
+      {{{"unk_token", "b"}}, "unk_token \"b\" is not in the vocabulary"},
+  };
+  for (const auto& [change, message] : cases) {
+    Json json = {{"model", {{"type", "WordPiece"}, {"vocab", {{"[UNK]", 0}, {"a", 1}}}}}};
+    EXPECT_THAT(make(json).encode("ab"), ElementsAre(0));
+    json["model"].update(change);
+    EXPECT_THAT(refusal([&] { make(json); }), HasSubstr(message));
+  }
+}
+
 TEST(TokenizerJson, SkipsTheVersionLineAmongMerges) {
   Json json = small();
   json["model"]["merges"] = {"#version: 0.2", "a b", "ab c"};
@@ -245,9 +336,9 @@ TEST(TokenizerJson, Refuses) {
        "the piece \"</s>\" has the id 1099511627776"},
       {"normalizer",
        [](Json& j) {
-         j["normalizer"] = {{"type", "Nmt"}};
+         j["normalizer"] = {{"type", "Magic"}};
        },
-       "t.json: normalizer: the normalizer \"Nmt\" is not supported"},
+       "t.json: normalizer: the normalizer \"Magic\" is not supported"},
       {"pre_tokenizer",
        [](Json& j) {
          j["pre_tokenizer"] = {{"type", "X"}};
