@@ -7,6 +7,7 @@
 #include "text/bpe.h"
 #include "text/component.h"
 #include "text/gguf_pre_tokenizers.h"
+#include "text/pattern.h"
 #include "text/spm_merges.h"
 #include "text/tokenizer_impl.h"
 
@@ -149,6 +150,15 @@ void build_byte_level(const Source& source, Tokenizer::Impl& parts) {
   set_special_tokens(source, parts, {.add_bos = row.add_bos});
 }
 
+// SentencePiece looks for user-defined pieces where spaces are marks already. Files spell those of spaces either way.
+AddedTokens sentence_piece_tokens(std::vector<AddedToken> tokens) {
+  const auto marked = [](const std::string& text) { return Pattern(std::string(" ")).replace(text, "▁"); };
+  for (AddedToken& token : tokens) {
+    token.normalized = !token.special && marked(token.content).find("▁") != std::string::npos;
+  }
+  return AddedTokens(std::move(tokens), marked);
+}
+
 // "llama": SentencePiece BPE, with pieces for the bytes of unknown characters.
 void build_sentence_piece(const Source& source, Tokenizer::Impl& parts) {
   constexpr std::string_view kScores = "tokenizer.ggml.scores", kSpace = "tokenizer.ggml.add_space_prefix";
@@ -175,7 +185,7 @@ void build_sentence_piece(const Source& source, Tokenizer::Impl& parts) {
   parts.model = std::make_unique<Bpe>(pieces.vocabulary,
                                       rules_of_scores(*pieces.vocabulary, scores, joins, source.where(kScores)),
                                       std::move(options), source.what);
-  parts.added = AddedTokens(std::move(pieces.added), normalized_by(parts.normalizers));
+  parts.added = sentence_piece_tokens(std::move(pieces.added));
   set_special_tokens(source, parts, {.bos = 1, .eos = 2, .add_bos = true});
 }
 

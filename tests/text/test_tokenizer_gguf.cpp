@@ -121,6 +121,20 @@ TEST(TokenizerGguf, SentencePiece) {
   EXPECT_EQ(make(metadata).decode(std::vector<int64_t>{8}), " a");
 }
 
+// Gemma's files spell user-defined pieces of spaces with real spaces, and others of them with marks.
+TEST(TokenizerGguf, SentencePieceUserDefinedSpaces) {
+  for (const char* spaces : {"  ", "▁▁"}) {
+    Json metadata = sentence_piece();
+    metadata["tokenizer.ggml.tokens"][10] = spaces;
+    metadata["tokenizer.ggml.add_space_prefix"] = false;
+    const Tokenizer tokenizer = make(metadata);
+    for (const char* text : {"a  b", "a▁▁b", "a ▁b"}) {
+      EXPECT_THAT(tokenizer.encode(text, false), ElementsAre(6, 10, 7)) << spaces << " in " << text;
+    }
+    EXPECT_THAT(tokenizer.encode("a   b", false), ElementsAre(6, 10, 5, 7)) << spaces;
+  }
+}
+
 TEST(TokenizerGguf, Refuses) {
   struct Case {
     const char* name;
