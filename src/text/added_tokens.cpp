@@ -82,9 +82,11 @@ void AddedTokens::split(const Group& group, std::string_view text, const Visitor
   for (const MultiPattern::Match& match : group.patterns.find_all(text)) {
     const AddedToken& token = tokens_[group.tokens[match.pattern]];
     if (token.single_word && touches_word(text.substr(0, match.begin), text.substr(match.end))) continue;
-    const size_t spaces_before = token.lstrip ? trailing_whitespace(text.substr(0, match.begin)) : 0;
-    const size_t begin = token.lstrip ? std::max(match.begin - spaces_before, done) : match.begin;
-    const size_t end = match.end + (token.rstrip ? leading_whitespace(text.substr(match.end)) : 0);
+    // White space that a token before took along is not looked at again.
+    const std::string_view before = text.substr(done, std::max(match.begin, done) - done);
+    const size_t begin = token.lstrip ? done + before.size() - trailing_whitespace(before) : match.begin;
+    const size_t behind = std::max(match.end, done);
+    const size_t end = token.rstrip ? behind + leading_whitespace(text.substr(behind)) : match.end;
     plain_until(begin);
     // A token of white space counts even where the token before it took that white space along, unless it wants that
     // too.

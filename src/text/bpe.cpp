@@ -15,6 +15,7 @@ namespace {
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr size_t kHeapWord = size_t{1} << 14;  // symbols up to which the heap is the faster queue
 constexpr char32_t kTableCharacters = 0x10000;
+constexpr size_t kLongestAffix = 64;  // bytes: every character of a word is looked up with it
 
 size_t joint_bit(int32_t left, int32_t right, size_t bits) {
   const uint64_t key = uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
@@ -53,6 +54,11 @@ void merge_all(const MergeTable& merges, std::vector<MergeSymbol>& symbols, Queu
 Bpe::Bpe(std::shared_ptr<const Vocabulary> vocabulary, const std::vector<MergeRule>& rules, BpeOptions options,
          const std::string& where)
     : vocabulary_(std::move(vocabulary)), merges_(rules), options_(std::move(options)), bytes_(*vocabulary_) {
+  for (const std::string& affix : {options_.continuing_subword_prefix, options_.end_of_word_suffix}) {
+    if (affix.size() <= kLongestAffix) continue;
+    fail("{}: \"{}\" at a word's pieces has {} bytes, expected at most {}; correct the file or fetch it again", where,
+         printable(affix), affix.size(), kLongestAffix);
+  }
   has_affixes_ = !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   if (options_.unk_token) {
     unk_ = static_cast<int32_t>(vocabulary_->find(*options_.unk_token));

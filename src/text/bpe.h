@@ -28,7 +28,8 @@ struct BpeOptions {
 
 class Bpe final : public Model {
  public:
-  /// `rules` name ids of `vocabulary`. Throws Error, naming `where`, when unk_token is not in the vocabulary.
+  /// `rules` name ids of `vocabulary`. Throws Error, naming `where`, when unk_token is not in the vocabulary, and for
+  /// absurdly long affixes.
   Bpe(std::shared_ptr<const Vocabulary> vocabulary, const std::vector<MergeRule>& rules, BpeOptions options,
       const std::string& where);
 

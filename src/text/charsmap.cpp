@@ -115,10 +115,12 @@ void Charsmap::append_grapheme(std::string& result, std::string_view grapheme) c
   }
 }
 
-void Charsmap::apply(std::string& text) const {
+void Charsmap::apply(std::string& text, size_t most) const {
   std::string result;
   result.reserve(text.size());
-  for_each_grapheme(text, [&](std::string_view grapheme) { append_grapheme(result, grapheme); });
+  for_each_grapheme(text, [&](std::string_view grapheme) {
+    if (result.size() <= most) append_grapheme(result, grapheme);
+  });
   text = std::move(result);
 }
 

@@ -21,7 +21,8 @@ class Charsmap {
 
   /// Replaces what the rules know, as the `tokenizers` library does: a grapheme of less than six bytes by the rule for
   /// its shortest beginning that has one, else each character by its own. Throws Error when the array leads outside.
-  void apply(std::string& text) const;
+  /// A result of more than `most` bytes is not made to its end.
+  void apply(std::string& text, size_t most = std::string::npos) const;
 
  private:
   Charsmap(std::vector<uint32_t> units, std::string replacements, std::string where);

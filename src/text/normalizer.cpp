@@ -14,7 +14,13 @@ template <class Function>
 class FunctionNormalizer final : public Normalizer {
  public:
   explicit FunctionNormalizer(Function function) : function_(std::move(function)) {}
-  void apply(std::string& text) const override { function_(text); }
+  void apply(std::string& text, size_t most) const override {
+    if constexpr (std::is_invocable_v<Function, std::string&, size_t>) {
+      function_(text, most);
+    } else {
+      function_(text);
+    }
+  }
 
  private:
   Function function_;
@@ -52,8 +58,8 @@ Normalizers make_prepend(const Json& json, const std::string& where) {
 
 Normalizers make_replace(const Json& json, const std::string& where) {
   auto pattern = std::make_shared<const Pattern>(Pattern::from_json(json.value("pattern", Json()), where));
-  return single([pattern, content = json_get<std::string>(json, "content", where)](std::string& text) {
-    text = pattern->replace(text, content);
+  return single([pattern, content = json_get<std::string>(json, "content", where)](std::string& text, size_t most) {
+    text = pattern->replace(text, content, most);
   });
 }
 
@@ -83,7 +89,7 @@ Normalizers make_precompiled(const Json& json, const std::string& where) {
   if (!json_optional(json, "precompiled_charsmap")) return {};
   auto map = std::make_shared<const Charsmap>(
       Charsmap::from_base64(json_get<std::string>(json, "precompiled_charsmap", where), where));
-  return single([map](std::string& text) { map->apply(text); });
+  return single([map](std::string& text, size_t most) { map->apply(text, most); });
 }
 
 constexpr ComponentRow<Normalizers> kNormalizers[] = {
@@ -105,6 +111,17 @@ constexpr ComponentRow<Normalizers> kNormalizers[] = {
 };
 
 }  // namespace
+
+void normalize(const Normalizers& normalizers, std::string& text, const std::string& what) {
+  const size_t before = text.size(), most = most_bytes_from(before);
+  for (const auto& normalizer : normalizers) {
+    normalizer->apply(text, most);
+    if (text.size() > most) {
+      fail("{}: the normalizer makes more than {} bytes of a text of {}; correct the file or fetch it again", what,
+           most, before);
+    }
+  }
+}
 
 Normalizers normalizers_from_json(const Json& json, const std::string& where) {
   if (json.is_null()) return {};

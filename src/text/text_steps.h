@@ -1,9 +1,19 @@
 // What normalizers do to a text, step by step. Texts are well-formed UTF-8 before and after.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 
 namespace spikescope {
+
+constexpr size_t kLongestText = INT32_MAX;  ///< bytes: ICU and the models count in 32 bits
+
+/// More than any sound tokenizer makes of a text of `bytes`, in either direction.
+inline size_t most_bytes_from(size_t bytes) {
+  constexpr size_t kFactor = 32;  // Unicode's own forms reach 11, and ByteLevel doubles that
+  return std::min(std::max<size_t>(bytes, 1), kLongestText / kFactor) * kFactor;
+}
 
 void to_nfc(std::string& text);
 void to_nfd(std::string& text);

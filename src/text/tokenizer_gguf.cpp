@@ -146,7 +146,7 @@ void build_byte_level(const Source& source, Tokenizer::Impl& parts) {
   parts.model =
       std::make_unique<Bpe>(pieces.vocabulary, rules_of_merges(merges, *pieces.vocabulary, 0, source.where(kMerges)),
                             std::move(options), source.what);
-  parts.added = AddedTokens(std::move(pieces.added), normalized_by(parts.normalizers));
+  parts.added = AddedTokens(std::move(pieces.added), [&](const std::string& text) { return parts.normalized(text); });
   set_special_tokens(source, parts, {.add_bos = row.add_bos});
 }
 
@@ -207,6 +207,7 @@ Tokenizer Tokenizer::from_gguf(const Json& metadata, const std::string& what) {
   for (const Kind& kind : kKinds) {
     if (kind.model != model) continue;
     auto parts = std::make_unique<Impl>();
+    parts->what = what;
     kind.build(source, *parts);
     return Tokenizer(std::move(parts));
   }

@@ -120,6 +120,7 @@ void add_config_tokens(const Json& config, Tokenizer::Impl& parts, const std::st
 Tokenizer Tokenizer::from_json(const Json& tokenizer, const Json& config, const std::string& what) {
   if (!tokenizer.is_object()) fail("{}: expected an object with the key \"model\"; this is no tokenizer.json", what);
   auto parts = std::make_unique<Impl>();
+  parts->what = what;
   const auto where = [&](std::string_view key) { return fmt::format("{}: {}", what, key); };
   const Json& model = member(tokenizer, "model");
   const ModelRow& row = model_row(model, where("model"));
@@ -130,7 +131,8 @@ Tokenizer Tokenizer::from_json(const Json& tokenizer, const Json& config, const 
   if (!row.spells_bytes) parts->pre_tokenizers.spell_bytes_now();
   parts->model = row.make(model, vocabulary, parts->pre_tokenizers.spell_bytes_last, where("model"));
   parts->decoders = decoders_from_json(member(tokenizer, "decoder"), where("decoder"));
-  parts->added = AddedTokens(added_tokens_from_json(tokenizer, *vocabulary, what), normalized_by(parts->normalizers));
+  parts->added = AddedTokens(added_tokens_from_json(tokenizer, *vocabulary, what),
+                             [&](const std::string& text) { return parts->normalized(text); });
   parts->special = special_tokens_from_json(
       member(tokenizer, "post_processor"), [&](int64_t id) { return parts->piece(id) != nullptr; },
       where("post_processor"));

@@ -56,6 +56,13 @@ TEST(Charsmap, GraphemesGoAsAWhole) {
   EXPECT_EQ(applied(map, "日\u0301"), "d");
 }
 
+TEST(Charsmap, StopsWhereTheTextGrowsTooLong) {
+  const Charsmap map = Charsmap::from_bytes(charsmap_bytes({{"a", std::string(1000, 'b')}}), "map");
+  std::string text(100'000, 'a');
+  map.apply(text, 5000);
+  EXPECT_EQ(text.size(), 6000u);
+}
+
 TEST(Charsmap, RefusesBrokenBytes) {
   const std::string good = charsmap_bytes({{"a", "b"}, {"日", "d"}});
   const auto refusal = [](const std::string& bytes) {

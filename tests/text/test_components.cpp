@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "io/json.h"
 #include "text/byte_level.h"
 #include "text/decoder.h"
@@ -154,7 +155,7 @@ TEST(Normalizer, ChangesAsHuggingFace) {
   };
   for (const Case& row : cases) {
     std::string text = row.text;
-    for (const auto& normalizer : normalizers_from_json(parse_json(row.json, "test"), "test")) normalizer->apply(text);
+    normalize(normalizers_from_json(parse_json(row.json, "test"), "test"), text, "test");
     EXPECT_EQ(text, row.result) << row.json << " on " << row.text;
   }
 }
@@ -194,7 +195,7 @@ TEST(Decoder, DecodesAsHuggingFace) {
   };
   for (const Case& row : cases) {
     std::vector<std::string> pieces = row.pieces;
-    for (const auto& decoder : decoders_from_json(parse_json(row.json, "test"), "test")) decoder->apply(pieces);
+    decode_pieces(decoders_from_json(parse_json(row.json, "test"), "test"), pieces, "test");
     std::string text;
     for (const std::string& piece : pieces) text += piece;
     EXPECT_EQ(text, row.result) << row.json;
@@ -203,8 +204,9 @@ TEST(Decoder, DecodesAsHuggingFace) {
 
 TEST(Decoder, StripOfAShortPiece) {
   std::vector<std::string> pieces = {"ee", "", "e"};
-  decoders_from_json(parse_json(R"({"type": "Strip", "content": "e", "start": 1, "stop": 2})", "test"), "test")[0]
-      ->apply(pieces);
+  decode_pieces(
+      decoders_from_json(parse_json(R"({"type": "Strip", "content": "e", "start": 1, "stop": 2})", "test"), "test"),
+      pieces, "test");
   EXPECT_EQ(pieces, (std::vector<std::string>{"", "", ""}));
 }
 
@@ -236,6 +238,30 @@ TEST(PostProcessor, PutsTokensAround) {
     EXPECT_EQ(made.before, row.before) << row.json;
     EXPECT_EQ(made.after, row.after) << row.json;
   }
+}
+
+// Files made to fill the memory: a few replacements in a row make a byte into gigabytes.
+TEST(Components, RefuseTextsThatGrowWithoutEnd) {
+  const std::string grow =
+      R"({"type": "Replace", "pattern": {"String": "a"}, "content": ")" + std::string(1000, 'a') + R"("})";
+  const auto sequence = [&](const std::string& list) {
+    return parse_json(R"({"type": "Sequence", ")" + list + R"(": [)" + grow + "," + grow + "," + grow + "]}", "test");
+  };
+  std::string text = "aaa";
+  EXPECT_THAT(
+      testing::error_of([&] { normalize(normalizers_from_json(sequence("normalizers"), "t"), text, "t.json"); }),
+      HasSubstr("t.json: the normalizer makes more than 96 bytes of a text of 3; correct the file"));
+  EXPECT_LT(text.size(), 1'100u);
+  std::vector<std::string> pieces(100, "aaa");
+  EXPECT_THAT(
+      testing::error_of([&] { decode_pieces(decoders_from_json(sequence("decoders"), "t"), pieces, "t.json"); }),
+      HasSubstr("t.json: the decoder makes more than 9600 bytes of pieces of 300; correct the file"));
+  EXPECT_LT(pieces[0].size(), 11'000u);
+  std::string long_text(10'000'000, 'a');
+  normalize(normalizers_from_json(
+                parse_json(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "bcdef"})", "t"), "t"),
+            long_text, "t");
+  EXPECT_EQ(long_text.size(), 50'000'000u);
 }
 
 // What the components refuse, and that the message says where and why.

@@ -125,6 +125,7 @@ TEST(Regex, LongMatchesNeedNoStack) {
 TEST(Pattern, ReplacesLiteralsAndExpressions) {
   EXPECT_EQ(Pattern(std::string("aa")).replace("aaaab", "x"), "xxb");
   EXPECT_EQ(Pattern(Regex("[0-9]+", "test")).replace("a12b3", "#"), "a#b#");
+  EXPECT_EQ(Pattern(std::string("a")).replace("aaaaaaaa", "xxxx", 9), "xxxxxxxxxxxx");  // given up when too long
 }
 
 TEST(MultiPattern, LeftmostLongest) {
