@@ -49,11 +49,11 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens,
   }
   std::vector<std::string> raw, normalized;
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    by_id_.emplace(tokens_[i].id, i);
-    Group& group = tokens_[i].normalized ? normalized_ : raw_;
-    group.tokens.push_back(i);
-    (tokens_[i].normalized ? normalized : raw)
-        .push_back(tokens_[i].normalized ? normalize(tokens_[i].content) : tokens_[i].content);
+    AddedToken& token = tokens_[i];
+    by_id_.emplace(token.id, i);
+    (token.normalized ? normalized_ : raw_).tokens.push_back(i);
+    token.spelling = token.normalized ? normalize(token.content) : token.content;
+    (token.normalized ? normalized : raw).push_back(token.spelling);
   }
   raw_.patterns = MultiPattern(raw);
   normalized_.patterns = MultiPattern(normalized);

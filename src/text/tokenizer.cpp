@@ -37,7 +37,7 @@ Tokenizer from_json_file(const fs::path& file) {
 
 const std::string* Tokenizer::Impl::piece(int64_t id) const {
   const AddedToken* token = added.find(id);
-  return token ? &token->content : vocabulary->piece(id);
+  return token ? &token->spelling : vocabulary->piece(id);
 }
 
 std::optional<int64_t> Tokenizer::Impl::find(const std::string& piece) const {

@@ -47,6 +47,7 @@ TEST(Regex, ClassesFollowUnicode) {
   EXPECT_EQ(matches(R"(\P{Han}+)", "日a"), (Strings{"a"}));
   EXPECT_EQ(matches(R"([[:alpha:]]+)", "aⓐ1"), (Strings{"aⓐ"}));
   EXPECT_EQ(matches(R"(\u00e9)", "é"), (Strings{"é"}));
+  EXPECT_EQ(matches(R"( ?[^(\s|[.,])]+)", "ab (c|d.e"), (Strings{"ab", "c", "d", "e"}));  // Bloom's, shortened
 }
 
 TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
@@ -64,6 +65,8 @@ TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
       {"[^]a]+", "[^]a]+"},
       {R"([\]\[])", R"([\]\[])"},
       {R"(\\s)", R"(\\s)"},
+      {"[^a[bc]d]e]", "[^abcd]e]"},
+      {R"([(\s|[.,[!]])])", R"([(\p{White_Space}|.,!)])"},
       {"a++b?+", "a++b?+"},
       {"(?i:a)(?!b)", "(?i:a)(?!b)"},
   };
@@ -71,8 +74,8 @@ TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
 }
 
 TEST(RegexSyntax, RefusesWhatItCannotKeep) {
-  for (const char* pattern : {"[a&&b]", "[a[bc]]", R"([\W])", R"([\H])", "(?m)a.b", "(*LIMIT_MATCH=1)a", "[[:print:]]",
-                              R"(\u12)", R"(\p{L)", "a{3,4}+"}) {
+  for (const char* pattern : {"[a&&b]", "[a[^bc]]", "[a-[bc]]", "[a[b]-z]", "[a[]b]]", R"([\W])", R"([\H])", "(?m)a.b",
+                              "(*LIMIT_MATCH=1)a", "[[:print:]]", R"(\u12)", R"(\p{L)", "a{3,4}+"}) {
     EXPECT_THROW(to_pcre2_syntax(pattern, "here"), Error) << pattern;
   }
   try {

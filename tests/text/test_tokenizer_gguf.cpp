@@ -81,13 +81,23 @@ TEST(TokenizerGguf, ThePreTokenizersNameDecides) {
 // Every row of the table must make a tokenizer that gives back what it was given.
 TEST(TokenizerGguf, EveryKnownPreTokenizerWorks) {
   const std::string text = "Hello  WORLD's naïve 日本語 12345, ($5.00)!\r\n\n\tx_y `z`";
-  for (const char* name :
-       {"gpt-2",    "phi-2",     "mpt",    "smollm",      "starcoder", "command-r", "llama-bpe",        "llama3",
-        "llama-v3", "smaug-bpe", "dbrx",   "chatglm-bpe", "glm4",      "qwen2",     "deepseek-r1-qwen", "qwen35",
-        "gpt-4o",   "llama4",    "tekken", "deepseek-v3", "falcon",    "default"}) {
+  for (const char* name : {"gpt-2",        "phi-2",          "mpt",    "smollm",   "starcoder",
+                           "command-r",    "llama-bpe",      "llama3", "llama-v3", "smaug-bpe",
+                           "dbrx",         "chatglm-bpe",    "glm4",   "qwen2",    "deepseek-r1-qwen",
+                           "qwen35",       "gpt-4o",         "llama4", "tekken",   "deepseek-v3",
+                           "deepseek-llm", "deepseek-coder", "falcon", "default"}) {
     const Tokenizer tokenizer = make(byte_level(name));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, false)), text) << name;
   }
+}
+
+TEST(TokenizerGguf, DeepSeek) {
+  const std::vector<int64_t> a = {kSpaceA};
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode(" a", false), a);
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode("1 a12", false).size(), 4u);  // each digit alone
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode("12", false), (std::vector<int64_t>{id_of('1'), id_of('2')}));
+  EXPECT_EQ(make(byte_level("deepseek-coder")).encode("\n a", false), (std::vector<int64_t>{id_of('\n'), kSpaceA}));
+  EXPECT_EQ(make(byte_level("deepseek-v3")).encode("12", false), (std::vector<int64_t>{kOneTwo}));
 }
 
 TEST(TokenizerGguf, AddsBosAndEosAsTheFileSays) {

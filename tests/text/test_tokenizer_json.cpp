@@ -174,6 +174,17 @@ TEST(TokenizerJson, BosFromTheConfig) {
               ElementsAre(31, 1, 32));
 }
 
+// Tokens that are looked for in normalized text come back in normalized form, and so are not known as special then.
+TEST(TokenizerJson, DecodesAddedTokensInNormalizedForm) {
+  Json json = small();
+  json["normalizer"] = {{"type", "Prepend"}, {"prepend", "▁"}};
+  json["added_tokens"].push_back(added(33, "foo", {"normalized", "special"}));
+  const Tokenizer tokenizer = make(json);
+  EXPECT_THAT(tokenizer.encode("foo"), ElementsAre(33));
+  EXPECT_EQ(tokenizer.piece(33), "▁foo");
+  EXPECT_EQ(tokenizer.decode(std::vector<int64_t>{31, 33}, true), "▁foo");
+}
+
 TEST(TokenizerJson, TakesTheVocabularysIdForAnAddedToken) {
   Json json = small();
   json["added_tokens"].push_back(added(77, "z", {}));
