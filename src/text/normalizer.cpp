@@ -1,7 +1,6 @@
 #include "text/normalizer.h"
 
 #include "text/byte_level.h"
-#include "text/charsmap.h"
 #include "text/component.h"
 #include "text/pattern.h"
 #include "text/text_steps.h"
@@ -87,9 +86,8 @@ Normalizers make_bert(const Json& json, const std::string& where) {
 Normalizers make_precompiled(const Json& json, const std::string& where) {
   // Files without one hold null.
   if (!json_optional(json, "precompiled_charsmap")) return {};
-  auto map = std::make_shared<const Charsmap>(
+  return normalizers_from_charsmap(
       Charsmap::from_base64(json_get<std::string>(json, "precompiled_charsmap", where), where));
-  return single([map](std::string& text, size_t most) { map->apply(text, most); });
 }
 
 constexpr ComponentRow<Normalizers> kNormalizers[] = {
@@ -126,6 +124,10 @@ void normalize(const Normalizers& normalizers, std::string& text, const std::str
 Normalizers normalizers_from_json(const Json& json, const std::string& where) {
   if (json.is_null()) return {};
   return make_component<Normalizers>(kNormalizers, "normalizer", json, where);
+}
+
+Normalizers normalizers_from_charsmap(Charsmap map) {
+  return single([map = std::move(map)](std::string& text, size_t most) { map.apply(text, most); });
 }
 
 }  // namespace spikescope

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "text/charsmap.h"
 
 namespace spikescope {
 
@@ -26,5 +27,7 @@ void normalize(const Normalizers& normalizers, std::string& text, const std::str
 
 /// From tokenizer.json's "normalizer" (null: none). Throws Error, naming `where`, for what is not supported.
 Normalizers normalizers_from_json(const Json& json, const std::string& where);
+/// The one that applies compiled rules ("Precompiled").
+Normalizers normalizers_from_charsmap(Charsmap map);
 
 }  // namespace spikescope
