@@ -4,11 +4,14 @@
 
 #include <cmath>
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "fixtures.h"
 #include "io/output_file.h"
+#include "small_tokenizers.h"
 #include "text/tokenizer.h"
 
 namespace spikescope {
@@ -199,18 +202,7 @@ TEST(TokenizerJson, OldFilesWithoutModelType) {
 
 // Words of WordPiece as BERT cuts them, and a piece that other models' ByteLevel spells.
 TEST(TokenizerJson, WordPiece) {
-  Json json = parse_json(R"({
-    "added_tokens": [{"id": 0, "content": "[UNK]", "special": true}, {"id": 1, "content": "[CLS]", "special": true},
-                     {"id": 2, "content": "[SEP]", "special": true}],
-    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
-                   "lowercase": true},
-    "pre_tokenizer": {"type": "BertPreTokenizer"},
-    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
-    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-              "max_input_chars_per_word": 100,
-              "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "cafe": 3, "##s": 4, "!": 5, "日": 6, "Ġa": 7}}})",
-                         "test");
+  Json json = testing::small_word_piece();
   EXPECT_THAT(make(json).encode("Cafés!日x [SEP]"), ElementsAre(1, 3, 4, 5, 6, 0, 2, 2));
   EXPECT_EQ(make(json).decode(std::vector<int64_t>{1, 3, 4, 5, 2}, true), "cafes!");
   json["model"].erase("type");
@@ -219,25 +211,55 @@ TEST(TokenizerJson, WordPiece) {
   EXPECT_THAT(make(json).encode("a", false), ElementsAre(7));
 }
 
-Json small_unigram() {
-  return parse_json(R"({
-    "added_tokens": [{"id": 0, "content": "<unk>", "special": true}, {"id": 1, "content": "</s>", "special": true}],
-    "normalizer": {"type": "Nmt"},
-    "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
-    "post_processor": {"type": "TemplateProcessing",
-      "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-      "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}},
-    "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
-    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false,
-              "vocab": [["<unk>", 0.0], ["</s>", 0.0], ["▁", -2], ["a", -3.5], ["▁a", -4.0], ["b", -5.0]]}})",
-                    "test");
-}
-
 TEST(TokenizerJson, Unigram) {
-  const Tokenizer tokenizer = make(small_unigram());
+  const Tokenizer tokenizer = make(testing::small_unigram());
   EXPECT_THAT(tokenizer.encode("ab\tax b"), ElementsAre(4, 5, 4, 0, 2, 5, 1));
   EXPECT_EQ(tokenizer.decode(std::vector<int64_t>{4, 5, 2, 5, 1}, true), "ab b");
   EXPECT_EQ(tokenizer.description(), "Unigram, 6 pieces, 6 ids, 2 special tokens, no BOS");
+}
+
+TEST(TokenizerJson, Precompiled) {
+  const Tokenizer tokenizer = make(testing::small_precompiled());
+  EXPECT_THAT(tokenizer.encode("xö\tﬁe\u0301e", false), ElementsAre(4, 5, 5, 4, 5, 3, 6));
+}
+
+// A file cut short anywhere is refused in one line that names it; cut inside the text of a piece as elsewhere.
+TEST(TokenizerJson, CutShort) {
+  const testing::TemporaryFolder folder;
+  for (const Json& json : {small(), testing::small_word_piece(), testing::small_precompiled()}) {
+    const std::string whole = json.dump();
+    for (size_t size = 0; size < whole.size(); size += 11) {
+      write_file(folder / "tokenizer.json", whole.substr(0, size));
+      EXPECT_THAT(refusal([&] { Tokenizer::from_path(folder.path()); }), HasSubstr("tokenizer.json: ")) << size;
+    }
+  }
+}
+
+// Anything in the place of anything else: a tokenizer, or one line that names the file.
+TEST(TokenizerJson, WrongTypesEverywhere) {
+  const Json others[] = {
+      nullptr, true, -1, int64_t{1} << 60, 1e308, "", "a", Json::array(), Json::object(), Json::array({1, "b"})};
+  int refused = 0;
+  for (const Json& json : {small(), testing::small_word_piece(), testing::small_precompiled()}) {
+    std::set<std::string> places;
+    const Json flat = json.flatten();
+    for (const auto& [path, value] : flat.items()) {
+      for (auto place = Json::json_pointer(path); !place.empty(); place.pop_back()) places.insert(place.to_string());
+    }
+    for (const std::string& place : places) {
+      for (const Json& other : others) {
+        Json damaged = json;
+        damaged[Json::json_pointer(place)] = other;
+        const std::string message = testing::error_of([&] {
+          const Tokenizer tokenizer = make(damaged);
+          tokenizer.decode(tokenizer.encode("abc x\tﬁ日e\u0301 [SEP]"));
+        });
+        EXPECT_TRUE(message.empty() || message.find("t.json") != message.npos) << place << ": " << message;
+        refused += !message.empty();
+      }
+    }
+  }
+  EXPECT_GT(refused, 1000);
 }
 
 TEST(TokenizerJson, RefusesUnigram) {
@@ -265,7 +287,7 @@ TEST(TokenizerJson, RefusesUnigram) {
       {"byte_fallback", [](Json& j) { j["byte_fallback"] = 1; }, "\"byte_fallback\" should be true or false"},
   };
   for (const Case& row : cases) {
-    Json json = small_unigram();
+    Json json = testing::small_unigram();
     row.damage(json["model"]);
     EXPECT_THAT(refusal([&] { make(json); }), HasSubstr(row.message)) << row.name;
   }
