@@ -144,7 +144,7 @@ Decoders make_metaspace(const Json& json, const std::string& where) {
 }
 
 void replace_all(std::string& text, const std::string& from, std::string_view to) {
-  text = Pattern(from).replace(text, to);
+  if (text.find(from) != text.npos) text = Pattern(from).replace(text, to);
 }
 
 // Spaces that English writes and WordPiece puts in front of punctuation.

@@ -66,6 +66,7 @@ std::vector<GgufPreTokenizer> make_table() {
            R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)" +
            spaces),
        byte_level(false)});
+  const Json bloom = words(R"( ?[^(\s|[.,!?…。，、।۔،])]+)");
   const Json falcon = sequence({{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
                                 byte_level(true),
                                 digits(false),
@@ -89,6 +90,7 @@ std::vector<GgufPreTokenizer> make_table() {
       {"deepseek-llm", deepseek_llm, none, false, false},
       {"deepseek-coder", deepseek_coder, none, false, false},
       {"deepseek-v3", deepseek3, none, false, false},
+      {"bloom", bloom, none, false, false},
       {"falcon", falcon, none, false, false},
       {"default", unnamed, none, false, false},
   };

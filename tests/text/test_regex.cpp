@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "base/error.h"
 #include "text/multi_pattern.h"
 #include "text/pattern.h"
@@ -106,6 +108,19 @@ TEST(Regex, GivesUpOnRunawayBacktracking) {
     EXPECT_THAT(error.what(), HasSubstr("gave up at byte 0"));
     EXPECT_THAT(error.what(), HasSubstr("here"));
   }
+}
+
+// Words that each come close to the limit must not add up to minutes.
+TEST(Regex, GivesUpSoonOnShortTexts) {
+  const Regex regex("(?:a|a|a|aa)+$|x", "here");
+  const std::string text = std::string(24, 'a') + "b";
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) {
+    Regex::Scanner scanner(regex, text);
+    Regex::Match match;
+    EXPECT_THROW(scanner.next(match), Error);
+  }
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 2.0);
 }
 
 TEST(Regex, LongMatchesNeedNoStack) {

@@ -87,7 +87,7 @@ TEST(TokenizerGguf, EveryKnownPreTokenizerWorks) {
                            "command-r",    "llama-bpe",      "llama3", "llama-v3", "smaug-bpe",
                            "dbrx",         "chatglm-bpe",    "glm4",   "qwen2",    "deepseek-r1-qwen",
                            "qwen35",       "gpt-4o",         "llama4", "tekken",   "deepseek-v3",
-                           "deepseek-llm", "deepseek-coder", "falcon", "default"}) {
+                           "deepseek-llm", "deepseek-coder", "bloom",  "falcon",   "default"}) {
     const Tokenizer tokenizer = make(byte_level(name));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, false)), text) << name;
   }
