@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "base/fail.h"
 #include "base/utf8.h"
+#include "io/printable.h"
 #include "text/characters.h"
 
 namespace spikescope {
 namespace {
+
+constexpr size_t kLongestContent = 1024;  // bytes
 
 size_t leading_whitespace(std::string_view text) {
   size_t end = 0;
@@ -36,6 +40,12 @@ bool touches_word(std::string_view before, std::string_view after) {
 }
 
 }  // namespace
+
+void check_added_token(const AddedToken& token, const std::string& where) {
+  if (token.content.size() <= kLongestContent) return;
+  fail("{}: the added token \"{}\" has {} bytes, expected at most {}; correct the file or fetch it again", where,
+       printable(token.content), token.content.size(), kLongestContent);
+}
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens,
                          const std::function<std::string(const std::string&)>& normalize) {

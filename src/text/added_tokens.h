@@ -24,6 +24,10 @@ struct AddedToken {
   bool single_word = false;  ///< counts only where no word character touches it
 };
 
+/// Throws Error, naming `where`, for a content of more bytes than any tokenizer's: what finds them in texts takes many
+/// times their memory.
+void check_added_token(const AddedToken& token, const std::string& where);
+
 class AddedTokens {
  public:
   AddedTokens() = default;

@@ -78,6 +78,7 @@ GgufPieces read_gguf_pieces(const GgufSource& source, const GgufSpelling& spelli
     if (spelling) text = spelling(text, type);
     vocabulary->add(text, static_cast<int64_t>(i));
     if ((special || type == kUserDefined) && !text.empty()) {
+      check_added_token({.content = text}, source.where(kKey));
       pieces.added.push_back({.content = text, .id = static_cast<int64_t>(i), .special = special});
     }
   }

@@ -47,6 +47,7 @@ std::vector<AddedToken> added_tokens_from_json(const Json& json, const Vocabular
     token.rstrip = json_get_or<bool>(list[i], "rstrip", false, where);
     token.single_word = json_get_or<bool>(list[i], "single_word", false, where);
     if (token.content.empty()) continue;
+    check_added_token(token, where);
     token.id = json_get<int64_t>(list[i], "id", where);
     if (const int64_t known = vocabulary.find(token.content); known >= 0) {
       token.id = known;  // as the library does, whatever the entry says

@@ -250,6 +250,8 @@ TEST(TokenizerGguf, Refuses) {
        "tokenizer.ggml.token_type: value 3 is 9, expected 0 to 6"},
       {"type no integer", false, [](Json& j) { j["tokenizer.ggml.token_type"][3] = "x"; },
        "tokenizer.ggml.token_type: value 3 is no integer"},
+      {"endless control token", false, [](Json& j) { j["tokenizer.ggml.tokens"][0] = std::string(5000, 'b'); },
+       "has 5000 bytes, expected at most 1024"},
       {"no merges", false, [](Json& j) { j.erase("tokenizer.ggml.merges"); },
        "expected an array under \"tokenizer.ggml.merges\""},
       {"merge no string", false, [](Json& j) { j["tokenizer.ggml.merges"][1] = 4; },

@@ -355,6 +355,8 @@ TEST(TokenizerJson, Refuses) {
       {"unk_token no string", [](Json& j) { j["model"]["unk_token"] = 0; }, "\"unk_token\" should be a string"},
       {"byte_fallback no flag", [](Json& j) { j["model"]["byte_fallback"] = 1; },
        "\"byte_fallback\" should be true or false"},
+      {"added token endless", [](Json& j) { j["added_tokens"][1]["content"] = std::string(5000, 'x'); },
+       "t.json: added_tokens[1]: the added token \"xxx"},
       {"added tokens no list", [](Json& j) { j["added_tokens"] = 4; }, "expected an array under \"added_tokens\""},
       {"added token no object", [](Json& j) { j["added_tokens"].push_back(4); }, "t.json: added_tokens[2]"},
       {"added token without id", [](Json& j) { j["added_tokens"][1].erase("id"); },
