@@ -16,7 +16,7 @@ struct TokenizeOptions {
   std::string model;
   std::optional<std::string> text;
   std::string jsonl;
-  bool no_special = false, decode = false, skip_special = false;
+  bool no_special = false, decode = false, skip_special = false, chat = false;
 };
 
 constexpr const char* kExamples = R"(Examples:
@@ -62,6 +62,12 @@ void for_each_line(std::istream& stream, const std::string& name, Function each)
 }
 
 int tokenize(const TokenizeOptions& options) {
+  if (options.chat) {
+    fail_usage(
+        "--chat: chat templates are not supported; write the template's special tokens into the text (they are "
+        "recognised there), or make ids with transformers' apply_chat_template and give them to capture or run with "
+        "--ids");
+  }
   const Tokenizer tokenizer = Tokenizer::from_path(resolve_model(options.model));
   const auto each = [&](const Json& line, const std::string& where) {
     if (options.decode) return decoded(tokenizer, line, where, options.skip_special);
@@ -97,6 +103,7 @@ void add_tokenize(CLI::App& app, Session& session) {
   command->add_flag("--no-special", options->no_special, "Do not add BOS, EOS and the like");
   command->add_flag("--decode", options->decode, "Ids to text: {\"ids\": [...]} a line in, {\"text\": ...} a line out");
   command->add_flag("--skip-special", options->skip_special, "With --decode: leave special tokens out");
+  command->add_flag("--chat", options->chat)->group("");  // hidden: there to say what to do instead
   command->callback([options, &session] { session.action = [options] { return tokenize(*options); }; });
 }
 

@@ -32,8 +32,13 @@ inline uint32_t load_u32(const std::byte* data) {
   return value;
 }
 
-// The 16 numbers that IQ4_NL's four bits choose from.
-constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// Twice the 16 numbers of a 4-bit float (1 bit of sign, 2 of exponent, 1 of mantissa).
+constexpr TableOf16 kFloat4 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// Half of two to the power of `exponent` - 127: of an 8-bit exponent's value, as kFloat4's numbers are twice theirs.
+inline float half_of_power(uint8_t exponent) {
+  return std::bit_cast<float>(exponent < 2 ? uint32_t{0x00200000} << exponent : uint32_t{exponent - 1u} << 23);
+}
 
 }  // namespace
 
@@ -119,12 +124,14 @@ void dequantize_q5_1(const std::byte* data, int64_t blocks, float* out) {
 // Block: scale (half), 16 bytes of 4-bit indices into the table of numbers.
 void dequantize_iq4_nl(const std::byte* data, int64_t blocks, float* out) {
   for (int64_t b = 0; b < blocks; ++b, data += 18, out += 32) {
-    const float scale = load_half(data);
-    for (int i = 0; i < 16; ++i) {
-      const auto pair = static_cast<uint8_t>(data[2 + i]);
-      out[i] = scale * static_cast<float>(kNonLinear[pair & 15]);
-      out[16 + i] = scale * static_cast<float>(kNonLinear[pair >> 4]);
-    }
+    look_up_nibbles(data + 2, kNonLinear, load_half(data), out);
+  }
+}
+
+// Block: exponent of the scale (8 bits), 16 bytes of 4-bit floats.
+void dequantize_mxfp4(const std::byte* data, int64_t blocks, float* out) {
+  for (int64_t b = 0; b < blocks; ++b, data += 17, out += 32) {
+    look_up_nibbles(data + 1, kFloat4, half_of_power(static_cast<uint8_t>(data[0])), out);
   }
 }
 

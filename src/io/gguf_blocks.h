@@ -37,6 +37,20 @@ inline float load_half(const std::byte* data) {
   return half_to_float(half);
 }
 
+using TableOf16 = int8_t[16];
+
+/// The 16 numbers that four bits of IQ4_NL and IQ4_XS choose from.
+inline constexpr TableOf16 kNonLinear = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/// 32 values from 16 bytes of 4-bit indices into a table, low halves first.
+inline void look_up_nibbles(const std::byte* data, const TableOf16& table, float scale, float* out) {
+  for (int i = 0; i < 16; ++i) {
+    const auto pair = static_cast<uint8_t>(data[i]);
+    out[i] = scale * static_cast<float>(table[pair & 15]);
+    out[16 + i] = scale * static_cast<float>(table[pair >> 4]);
+  }
+}
+
 void convert_f32(const std::byte* data, int64_t values, float* out);
 void convert_f64(const std::byte* data, int64_t values, float* out);
 void convert_f16(const std::byte* data, int64_t values, float* out);
@@ -49,6 +63,7 @@ void dequantize_q4_1(const std::byte* data, int64_t blocks, float* out);
 void dequantize_q5_0(const std::byte* data, int64_t blocks, float* out);
 void dequantize_q5_1(const std::byte* data, int64_t blocks, float* out);
 void dequantize_iq4_nl(const std::byte* data, int64_t blocks, float* out);
+void dequantize_mxfp4(const std::byte* data, int64_t blocks, float* out);
 
 // Blocks of 256 values, "K-quants" (gguf_k_blocks.cpp).
 void dequantize_q2_k(const std::byte* data, int64_t blocks, float* out);
@@ -56,5 +71,10 @@ void dequantize_q3_k(const std::byte* data, int64_t blocks, float* out);
 void dequantize_q4_k(const std::byte* data, int64_t blocks, float* out);
 void dequantize_q5_k(const std::byte* data, int64_t blocks, float* out);
 void dequantize_q6_k(const std::byte* data, int64_t blocks, float* out);
+void dequantize_iq4_xs(const std::byte* data, int64_t blocks, float* out);
+
+// Blocks of 256 values that are -1, 0 or 1 times a scale (gguf_k_blocks.cpp).
+void dequantize_tq1_0(const std::byte* data, int64_t blocks, float* out);
+void dequantize_tq2_0(const std::byte* data, int64_t blocks, float* out);
 
 }  // namespace spikescope

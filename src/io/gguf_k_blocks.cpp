@@ -1,5 +1,5 @@
-// GGUF's "K-quants": blocks of 256 values in groups of 16 or 32, each with its own scale (and minimum), which are
-// numbers of 4 to 8 bits times the block's own. Layouts: ggml-common.h of llama.cpp.
+// GGUF's blocks of 256 values: in groups of 16 or 32 ("K-quants", IQ4_XS), each with its own scale (and minimum), which
+// are numbers of 4 to 8 bits times the block's own; and ternary ones. Layouts: ggml-common.h of llama.cpp.
 #include <array>
 
 #include "io/gguf_blocks.h"
@@ -49,6 +49,18 @@ inline Group unpack_group(const uint8_t* packed, int group) {
   if (group < 4) return {packed[group] & 63, packed[group + 4] & 63};
   return {(packed[group + 4] & 15) | (packed[group - 4] >> 6 << 4),
           (packed[group + 4] >> 4) | (packed[group] >> 6 << 4)};
+}
+
+// Base-3 numbers of `bytes` bytes: the first digits of all of them, then their second digits, ... A byte holds its
+// digits as a fraction of 256, rounded up, so that the first one is the whole part of three times that.
+inline void unpack_digits(const uint8_t* data, int bytes, int digits, uint8_t* to) {
+  for (int digit = 0, power = 1; digit < digits; ++digit, power *= 3) {
+    for (int i = 0; i < bytes; ++i) to[digit * bytes + i] = (data[i] * power & 255) * 3 >> 8;
+  }
+}
+
+inline void scale_ternary(const Numbers& q, float scale, float* out) {
+  for (int i = 0; i < 256; ++i) out[i] = scale * static_cast<float>(q[i] - 1);
 }
 
 }  // namespace
@@ -123,6 +135,37 @@ void dequantize_q6_k(const std::byte* data, int64_t blocks, float* out) {
       const float scale = d * static_cast<float>(scales[g]);
       for (int i = g * 16; i < g * 16 + 16; ++i) out[i] = scale * static_cast<float>(q[i] - 32);
     }
+  }
+}
+
+// Block: scale (half), high 2 bits and low 4 bits of eight 6-bit scales with an offset of 32, 128 bytes of 4-bit
+// indices into the table of numbers.
+void dequantize_iq4_xs(const std::byte* data, int64_t blocks, float* out) {
+  for (int64_t b = 0; b < blocks; ++b, data += 136) {
+    const uint8_t *high = unsigned_bytes(data + 2), *low = unsigned_bytes(data + 4);
+    const float d = load_half(data);
+    for (int g = 0; g < 8; ++g, out += 32) {  // groups of 32 values
+      const int scale = (low[g / 2] >> (g % 2 * 4) & 15) | (high[g / 4] >> (g % 4 * 2) & 3) << 4;
+      look_up_nibbles(data + 8 + g * 16, kNonLinear, d * static_cast<float>(scale - 32), out);
+    }
+  }
+}
+
+// Block: 48 bytes of 5 base-3 digits (32 bytes, then 16), 4 bytes of 4 digits, scale (half).
+void dequantize_tq1_0(const std::byte* data, int64_t blocks, float* out) {
+  for (int64_t b = 0; b < blocks; ++b, data += 54, out += 256) {
+    Numbers q;
+    unpack_digits(unsigned_bytes(data), 32, 5, q.data());
+    unpack_digits(unsigned_bytes(data + 32), 16, 5, q.data() + 160);
+    unpack_digits(unsigned_bytes(data + 48), 4, 4, q.data() + 240);
+    scale_ternary(q, load_half(data + 52), out);
+  }
+}
+
+// Block: 64 bytes of 2-bit numbers, scale (half).
+void dequantize_tq2_0(const std::byte* data, int64_t blocks, float* out) {
+  for (int64_t b = 0; b < blocks; ++b, data += 66, out += 256) {
+    scale_ternary(unpack_pairs(unsigned_bytes(data)), load_half(data + 64), out);
   }
 }
 

@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "base/fail.h"
 #include "base/utf8.h"
+#include "io/printable.h"
 #include "text/characters.h"
 
 namespace spikescope {
 namespace {
+
+constexpr size_t kLongestContent = 1024;  // bytes
 
 size_t leading_whitespace(std::string_view text) {
   size_t end = 0;
@@ -37,6 +41,12 @@ bool touches_word(std::string_view before, std::string_view after) {
 
 }  // namespace
 
+void check_added_token(const AddedToken& token, const std::string& where) {
+  if (token.content.size() <= kLongestContent) return;
+  fail("{}: the added token \"{}\" has {} bytes, expected at most {}; correct the file or fetch it again", where,
+       printable(token.content), token.content.size(), kLongestContent);
+}
+
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens,
                          const std::function<std::string(const std::string&)>& normalize) {
   for (AddedToken& token : tokens) {
@@ -49,11 +59,11 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens,
   }
   std::vector<std::string> raw, normalized;
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    by_id_.emplace(tokens_[i].id, i);
-    Group& group = tokens_[i].normalized ? normalized_ : raw_;
-    group.tokens.push_back(i);
-    (tokens_[i].normalized ? normalized : raw)
-        .push_back(tokens_[i].normalized ? normalize(tokens_[i].content) : tokens_[i].content);
+    AddedToken& token = tokens_[i];
+    by_id_.emplace(token.id, i);
+    (token.normalized ? normalized_ : raw_).tokens.push_back(i);
+    token.spelling = token.normalized ? normalize(token.content) : token.content;
+    (token.normalized ? normalized : raw).push_back(token.spelling);
   }
   raw_.patterns = MultiPattern(raw);
   normalized_.patterns = MultiPattern(normalized);
@@ -82,9 +92,11 @@ void AddedTokens::split(const Group& group, std::string_view text, const Visitor
   for (const MultiPattern::Match& match : group.patterns.find_all(text)) {
     const AddedToken& token = tokens_[group.tokens[match.pattern]];
     if (token.single_word && touches_word(text.substr(0, match.begin), text.substr(match.end))) continue;
-    const size_t spaces_before = token.lstrip ? trailing_whitespace(text.substr(0, match.begin)) : 0;
-    const size_t begin = token.lstrip ? std::max(match.begin - spaces_before, done) : match.begin;
-    const size_t end = match.end + (token.rstrip ? leading_whitespace(text.substr(match.end)) : 0);
+    // White space that a token before took along is not looked at again.
+    const std::string_view before = text.substr(done, std::max(match.begin, done) - done);
+    const size_t begin = token.lstrip ? done + before.size() - trailing_whitespace(before) : match.begin;
+    const size_t behind = std::max(match.end, done);
+    const size_t end = token.rstrip ? behind + leading_whitespace(text.substr(behind)) : match.end;
     plain_until(begin);
     // A token of white space counts even where the token before it took that white space along, unless it wants that
     // too.

@@ -15,6 +15,7 @@ namespace spikescope {
 
 struct AddedToken {
   std::string content;
+  std::string spelling = {};  ///< as text decoded from ids has it: in normalized form where `normalized`
   int64_t id = 0;
   bool special = false;      ///< left out of text decoded with skip_special
   bool normalized = false;   ///< looked for after normalization, in its own normalized form
@@ -23,11 +24,15 @@ struct AddedToken {
   bool single_word = false;  ///< counts only where no word character touches it
 };
 
+/// Throws Error, naming `where`, for a content of more bytes than any tokenizer's: what finds them in texts takes many
+/// times their memory.
+void check_added_token(const AddedToken& token, const std::string& where);
+
 class AddedTokens {
  public:
   AddedTokens() = default;
   /// `normalize` gives the form in which tokens with `normalized` stand in normalized text. Of two tokens with the same
-  /// content the last counts. Ids must be >= 0.
+  /// content the last counts. Ids must be >= 0; spellings are made here.
   AddedTokens(std::vector<AddedToken> tokens, const std::function<std::string(const std::string&)>& normalize);
 
   /// A part of a text: a token, or text between tokens (not empty).

@@ -15,6 +15,7 @@ namespace {
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr size_t kHeapWord = size_t{1} << 14;  // symbols up to which the heap is the faster queue
 constexpr char32_t kTableCharacters = 0x10000;
+constexpr size_t kLongestAffix = 64;  // bytes: every character of a word is looked up with it
 
 size_t joint_bit(int32_t left, int32_t right, size_t bits) {
   const uint64_t key = uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
@@ -52,7 +53,12 @@ void merge_all(const MergeTable& merges, std::vector<MergeSymbol>& symbols, Queu
 
 Bpe::Bpe(std::shared_ptr<const Vocabulary> vocabulary, const std::vector<MergeRule>& rules, BpeOptions options,
          const std::string& where)
-    : vocabulary_(std::move(vocabulary)), merges_(rules), options_(std::move(options)) {
+    : vocabulary_(std::move(vocabulary)), merges_(rules), options_(std::move(options)), bytes_(*vocabulary_) {
+  for (const std::string& affix : {options_.continuing_subword_prefix, options_.end_of_word_suffix}) {
+    if (affix.size() <= kLongestAffix) continue;
+    fail("{}: \"{}\" at a word's pieces has {} bytes, expected at most {}; correct the file or fetch it again", where,
+         printable(affix), affix.size(), kLongestAffix);
+  }
   has_affixes_ = !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   if (options_.unk_token) {
     unk_ = static_cast<int32_t>(vocabulary_->find(*options_.unk_token));
@@ -128,15 +134,6 @@ int32_t Bpe::character_id(std::string_view word, size_t offset, size_t length) c
   return static_cast<int32_t>(vocabulary_->find(word.substr(offset, length)));
 }
 
-std::optional<std::vector<int32_t>> Bpe::fallback_ids(std::string_view characters) const {
-  std::vector<int32_t> ids;
-  for (const char byte : characters) {
-    ids.push_back(static_cast<int32_t>(vocabulary_->find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(byte)))));
-    if (ids.back() < 0) return std::nullopt;
-  }
-  return ids;
-}
-
 void Bpe::collect_symbols(std::string_view part, std::vector<MergeSymbol>& symbols) const {
   symbols.clear();
   const auto add = [&](int32_t id) {
@@ -154,9 +151,9 @@ void Bpe::collect_symbols(std::string_view part, std::vector<MergeSymbol>& symbo
       continue;
     }
     if (options_.byte_fallback) {
-      const auto ids = fallback_ids(spelled(part.substr(offset, length), offset == 0, offset + length == part.size()));
-      if (ids) {
-        for (const int32_t byte_id : *ids) add(byte_id);
+      const std::string bytes = spelled(part.substr(offset, length), offset == 0, offset + length == part.size());
+      if (bytes_.covers(bytes)) {
+        for (const char byte : bytes) add(bytes_.id(byte));
         continue;
       }
     }
@@ -185,15 +182,7 @@ void Bpe::merge(std::string_view part, Workspace& workspace, std::vector<int64_t
 }
 
 void Bpe::encode_part(std::string_view part, Workspace& workspace, std::vector<int64_t>& ids) const {
-  if (part.size() > WordCache::kLongestWord) return merge(part, workspace, ids);
-  WordCache::Place& place = workspace.cache.place(part);
-  if (place.holds(part)) {
-    ids.insert(ids.end(), place.ids, place.ids + place.count);
-    return;
-  }
-  const size_t before = ids.size();
-  merge(part, workspace, ids);
-  WordCache::fill(place, part, std::span(ids).subspan(before));
+  workspace.cache.encode(part, ids, [&] { merge(part, workspace, ids); });
 }
 
 void Bpe::encode(std::string_view word, Workspace& workspace, std::vector<int64_t>& ids) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "text/byte_fallback.h"
 #include "text/merge_table.h"
 #include "text/model.h"
 #include "text/vocabulary.h"
@@ -27,7 +28,8 @@ struct BpeOptions {
 
 class Bpe final : public Model {
  public:
-  /// `rules` name ids of `vocabulary`. Throws Error, naming `where`, when unk_token is not in the vocabulary.
+  /// `rules` name ids of `vocabulary`. Throws Error, naming `where`, when unk_token is not in the vocabulary, and for
+  /// absurdly long affixes.
   Bpe(std::shared_ptr<const Vocabulary> vocabulary, const std::vector<MergeRule>& rules, BpeOptions options,
       const std::string& where);
 
@@ -38,7 +40,6 @@ class Bpe final : public Model {
   void encode_part(std::string_view part, Workspace& workspace, std::vector<int64_t>& ids) const;
   void merge(std::string_view part, Workspace& workspace, std::vector<int64_t>& ids) const;
   void collect_symbols(std::string_view part, std::vector<MergeSymbol>& symbols) const;
-  std::optional<std::vector<int32_t>> fallback_ids(std::string_view characters) const;
   int32_t character_id(std::string_view word, size_t offset, size_t length) const;
   size_t character_length(std::string_view word, size_t offset) const;
   std::string spelled(std::string_view characters, bool first, bool last) const;
@@ -48,6 +49,7 @@ class Bpe final : public Model {
   std::shared_ptr<const Vocabulary> vocabulary_;
   MergeTable merges_;
   BpeOptions options_;
+  ByteFallback bytes_;
   int32_t unk_ = -1;
   bool has_affixes_ = false;
   std::array<int32_t, 256> byte_ids_{};  ///< of pieces that spell one byte, -1 for none

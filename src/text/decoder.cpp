@@ -9,6 +9,7 @@
 #include "text/component.h"
 #include "text/metaspace.h"
 #include "text/pattern.h"
+#include "text/text_steps.h"
 
 namespace spikescope {
 namespace {
@@ -19,7 +20,13 @@ template <class Function>
 class FunctionDecoder final : public Decoder {
  public:
   explicit FunctionDecoder(Function function) : function_(std::move(function)) {}
-  void apply(Pieces& pieces) const override { function_(pieces); }
+  void apply(Pieces& pieces, size_t most) const override {
+    if constexpr (std::is_invocable_v<Function, Pieces&, size_t>) {
+      function_(pieces, most);
+    } else {
+      function_(pieces);
+    }
+  }
 
  private:
   Function function_;
@@ -93,8 +100,11 @@ void decode_fuse(Pieces& pieces) {
 
 Decoders make_replace(const Json& json, const std::string& where) {
   auto pattern = std::make_shared<const Pattern>(Pattern::from_json(json.value("pattern", Json()), where));
-  return single([pattern, content = json_get<std::string>(json, "content", where)](Pieces& pieces) {
-    for (std::string& piece : pieces) piece = pattern->replace(piece, content);
+  return single([pattern, content = json_get<std::string>(json, "content", where)](Pieces& pieces, size_t most) {
+    for (std::string& piece : pieces) {
+      piece = pattern->replace(piece, content, most);
+      most -= std::min(most, piece.size());
+    }
   });
 }
 
@@ -134,7 +144,7 @@ Decoders make_metaspace(const Json& json, const std::string& where) {
 }
 
 void replace_all(std::string& text, const std::string& from, std::string_view to) {
-  text = Pattern(from).replace(text, to);
+  if (text.find(from) != text.npos) text = Pattern(from).replace(text, to);
 }
 
 // Spaces that English writes and WordPiece puts in front of punctuation.
@@ -177,6 +187,22 @@ constexpr ComponentRow<Decoders> kDecoders[] = {
 };
 
 }  // namespace
+
+void decode_pieces(const Decoders& decoders, std::vector<std::string>& pieces, const std::string& what) {
+  const auto bytes = [&] {
+    size_t sum = 0;
+    for (const std::string& piece : pieces) sum += piece.size();
+    return sum;
+  };
+  const size_t before = bytes(), most = most_bytes_from(before);
+  for (const auto& decoder : decoders) {
+    decoder->apply(pieces, most);
+    if (bytes() > most) {
+      fail("{}: the decoder makes more than {} bytes of pieces of {}; correct the file or fetch it again", what, most,
+           before);
+    }
+  }
+}
 
 Decoders decoders_from_json(const Json& json, const std::string& where) {
   if (json.is_null()) return {};

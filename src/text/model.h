@@ -16,10 +16,19 @@ struct MergeSymbol {
   uint32_t previous, next;
 };
 
+/// The best way to a place in a word that is being cut: the score of the pieces up to there, and the last of them.
+struct PathNode {
+  double score;
+  uint32_t begin;  ///< where the last piece begins
+  int32_t id;
+};
+
 /// Memory that encoding uses again from word to word. One thread at a time.
 struct Workspace {
   WordCache cache;
   std::vector<MergeSymbol> symbols;
+  std::vector<PathNode> path;
+  std::vector<uint32_t> ends;
 };
 
 class Model {

@@ -1,38 +1,25 @@
 #include "text/normalizer.h"
 
-#include <unicode/bytestream.h>
-#include <unicode/normalizer2.h>
-
-#include <algorithm>
-
-#include "base/utf8.h"
 #include "text/byte_level.h"
-#include "text/characters.h"
 #include "text/component.h"
 #include "text/pattern.h"
+#include "text/text_steps.h"
 
 namespace spikescope {
 namespace {
-
-bool is_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-// Replaces every character by what `append(result, character)` appends for it.
-template <class Append>
-void rebuild(std::string& text, const Append& append) {
-  std::string result;
-  result.reserve(text.size());
-  for (size_t offset = 0; offset < text.size();) append(result, next_character(text, offset));
-  text = std::move(result);
-}
 
 // A normalizer without state beyond what its function holds.
 template <class Function>
 class FunctionNormalizer final : public Normalizer {
  public:
   explicit FunctionNormalizer(Function function) : function_(std::move(function)) {}
-  void apply(std::string& text) const override { function_(text); }
+  void apply(std::string& text, size_t most) const override {
+    if constexpr (std::is_invocable_v<Function, std::string&, size_t>) {
+      function_(text, most);
+    } else {
+      function_(text);
+    }
+  }
 
  private:
   Function function_;
@@ -45,25 +32,10 @@ Normalizers single(Function function) {
   return result;
 }
 
-using GetForm = const icu::Normalizer2* (*)(UErrorCode&);
-
-template <GetForm get_form>
-void apply_form(std::string& text) {
-  if (is_ascii(text)) return;
-  UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* form = get_form(status);
-  std::string result;
-  icu::StringByteSink<std::string> sink(&result, static_cast<int32_t>(text.size()));
-  if (U_SUCCESS(status)) {
-    form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
-  }
-  if (U_FAILURE(status)) fail("Unicode normalization failed: {}; is ICU's data installed?", u_errorName(status));
-  text = std::move(result);
-}
-
-template <GetForm get_form>
-Normalizers make_form(const Json&, const std::string&) {
-  return single([](std::string& text) { apply_form<get_form>(text); });
+// A step without settings.
+template <void (*step)(std::string&)>
+Normalizers make_step(const Json&, const std::string&) {
+  return single([](std::string& text) { step(text); });
 }
 
 Normalizers make_sequence(const Json& json, const std::string& where) {
@@ -85,62 +57,77 @@ Normalizers make_prepend(const Json& json, const std::string& where) {
 
 Normalizers make_replace(const Json& json, const std::string& where) {
   auto pattern = std::make_shared<const Pattern>(Pattern::from_json(json.value("pattern", Json()), where));
-  return single([pattern, content = json_get<std::string>(json, "content", where)](std::string& text) {
-    text = pattern->replace(text, content);
+  return single([pattern, content = json_get<std::string>(json, "content", where)](std::string& text, size_t most) {
+    text = pattern->replace(text, content, most);
   });
-}
-
-void lowercase(std::string& text) { rebuild(text, append_lowercase); }
-
-template <bool (*drop)(char32_t)>
-void filter(std::string& text) {
-  rebuild(text, [](std::string& result, char32_t c) {
-    if (!drop(c)) append_utf8(result, c);
-  });
-}
-
-void strip_left(std::string& text) {
-  size_t begin = 0;
-  for (size_t offset = 0; offset < text.size() && is_whitespace(next_character(text, offset));) begin = offset;
-  text.erase(0, begin);
-}
-
-void strip_right(std::string& text) {
-  size_t end = 0;
-  for (size_t offset = 0; offset < text.size();) {
-    if (!is_whitespace(next_character(text, offset))) end = offset;
-  }
-  text.resize(end);
 }
 
 Normalizers make_strip(const Json& json, const std::string& where) {
   return single([left = json_get_or<bool>(json, "strip_left", true, where),
                  right = json_get_or<bool>(json, "strip_right", true, where)](std::string& text) {
-    if (left) strip_left(text);
-    if (right) strip_right(text);
+    if (left) strip_whitespace_left(text);
+    if (right) strip_whitespace_right(text);
   });
+}
+
+Normalizers make_bert(const Json& json, const std::string& where) {
+  const bool lowercase = json_get_or<bool>(json, "lowercase", true, where);
+  const bool accents = json_get_or<bool>(json, "strip_accents", lowercase, where);
+  return single([clean = json_get_or<bool>(json, "clean_text", true, where),
+                 chinese = json_get_or<bool>(json, "handle_chinese_chars", true, where), accents,
+                 lowercase](std::string& text) {
+    if (clean) clean_controls(text);
+    if (chinese) set_chinese_apart(text);
+    if (accents) strip_accents(text);
+    if (lowercase) to_lowercase(text);
+  });
+}
+
+Normalizers make_precompiled(const Json& json, const std::string& where) {
+  // Files without one hold null.
+  if (!json_optional(json, "precompiled_charsmap")) return {};
+  return normalizers_from_charsmap(
+      Charsmap::from_base64(json_get<std::string>(json, "precompiled_charsmap", where), where));
 }
 
 constexpr ComponentRow<Normalizers> kNormalizers[] = {
     {"Sequence", make_sequence},
-    {"NFC", make_form<icu::Normalizer2::getNFCInstance>},
-    {"NFD", make_form<icu::Normalizer2::getNFDInstance>},
-    {"NFKC", make_form<icu::Normalizer2::getNFKCInstance>},
-    {"NFKD", make_form<icu::Normalizer2::getNFKDInstance>},
+    {"NFC", make_step<to_nfc>},
+    {"NFD", make_step<to_nfd>},
+    {"NFKC", make_step<to_nfkc>},
+    {"NFKD", make_step<to_nfkd>},
     {"Prepend", make_prepend},
     {"Replace", make_replace},
-    {"Lowercase", [](const Json&, const std::string&) { return single(lowercase); }},
-    {"StripAccents", [](const Json&, const std::string&) { return single(filter<is_mark>); }},
+    {"Lowercase", make_step<to_lowercase>},
+    {"StripAccents", make_step<strip_marks>},
     {"Strip", make_strip},
     {"ByteLevel",
      [](const Json&, const std::string&) { return single([](std::string& text) { text = byte_level_spell(text); }); }},
+    {"BertNormalizer", make_bert},
+    {"Precompiled", make_precompiled},
+    {"Nmt", make_step<clean_for_translation>},
 };
 
 }  // namespace
 
+void normalize(const Normalizers& normalizers, std::string& text, const std::string& what) {
+  const size_t before = text.size(), most = most_bytes_from(before);
+  for (const auto& normalizer : normalizers) {
+    normalizer->apply(text, most);
+    if (text.size() > most) {
+      fail("{}: the normalizer makes more than {} bytes of a text of {}; correct the file or fetch it again", what,
+           most, before);
+    }
+  }
+}
+
 Normalizers normalizers_from_json(const Json& json, const std::string& where) {
   if (json.is_null()) return {};
   return make_component<Normalizers>(kNormalizers, "normalizer", json, where);
+}
+
+Normalizers normalizers_from_charsmap(Charsmap map) {
+  return single([map = std::move(map)](std::string& text, size_t most) { map.apply(text, most); });
 }
 
 }  // namespace spikescope

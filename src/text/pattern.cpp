@@ -33,10 +33,12 @@ void Pattern::for_each_part(std::string_view text, const Visitor& visit) const {
   if (end < text.size()) visit(text.substr(end), false);
 }
 
-std::string Pattern::replace(std::string_view text, std::string_view replacement) const {
+std::string Pattern::replace(std::string_view text, std::string_view replacement, size_t most) const {
   std::string result;
   result.reserve(text.size());
-  for_each_part(text, [&](std::string_view part, bool is_match) { result += is_match ? replacement : part; });
+  for_each_part(text, [&](std::string_view part, bool is_match) {
+    if (result.size() <= most) result += is_match ? replacement : part;
+  });
   return result;
 }
 

@@ -24,8 +24,8 @@ class Pattern {
   /// Calls `visit` for the matches and for the text between them, in order; parts of no length between matches are left
   /// out, matches of no length are not.
   void for_each_part(std::string_view text, const Visitor& visit) const;
-  /// `text` with every match replaced.
-  std::string replace(std::string_view text, std::string_view replacement) const;
+  /// `text` with every match replaced. A result of more than `most` bytes is not made to its end.
+  std::string replace(std::string_view text, std::string_view replacement, size_t most = std::string::npos) const;
 
  private:
   std::variant<std::string, Regex> value_;

@@ -132,7 +132,7 @@ PreTokenizers single(Args&&... args) {
 }
 
 void append(PreTokenizers& all, PreTokenizers more) {
-  if (all.spell_bytes_last) all.stages.push_back(std::make_unique<SpellBytes>());
+  all.spell_bytes_now();
   for (auto& stage : more.stages) all.stages.push_back(std::move(stage));
   all.spell_bytes_last = more.spell_bytes_last;
 }
@@ -203,6 +203,11 @@ constexpr ComponentRow<PreTokenizers> kPreTokenizers[] = {
 };
 
 }  // namespace
+
+void PreTokenizers::spell_bytes_now() {
+  if (spell_bytes_last) stages.push_back(std::make_unique<SpellBytes>());
+  spell_bytes_last = false;
+}
 
 PreTokenizers pre_tokenizers_from_json(const Json& json, const std::string& where) {
   if (json.is_null()) return {};

@@ -50,6 +50,8 @@ struct PreTokenizers {
   std::vector<std::unique_ptr<const PreTokenizer>> stages;  ///< in the order in which they apply, Sequences unrolled
   /// The last step spells bytes as GPT-2 does (byte_level.h). It is left to the model, which can work on bytes instead.
   bool spell_bytes_last = false;
+  /// Makes it a stage, for models that cannot.
+  void spell_bytes_now();
 };
 
 /// From tokenizer.json's "pre_tokenizer" (null: none). Throws Error, naming `where`, for what is not supported.

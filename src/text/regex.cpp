@@ -19,9 +19,9 @@ namespace spikescope {
 namespace {
 
 // Steps of one search: enough for any expression that reads each character a bounded number of times, little enough to
-// give up on runaway backtracking within a second.
-constexpr uint32_t kBaseSteps = 10'000'000;
-constexpr uint32_t kStepsPerByte = 16;
+// give up on runaway backtracking within a millisecond, as a text may have a search for each of its words.
+constexpr uint32_t kBaseSteps = 100'000;
+constexpr uint32_t kStepsPerByte = 64;
 constexpr size_t kStackLimit = size_t{16} << 20;  // bytes for the compiled code's stack
 constexpr uint32_t kHeapLimit = 256 << 10;        // KiB for the interpreter, which takes over when the stack is spent
 

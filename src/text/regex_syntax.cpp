@@ -115,8 +115,17 @@ class Rewriter {
     if (ahead("]")) copy(1);  // a bracket in first place is a member
   }
 
+  void skip_inner(int change) {
+    inner_classes_ += change;
+    at_ += 1;
+    // Without its bracket, what stands beside it would become a range.
+    if (ahead("-") || result_.ends_with('-')) refuse("a range beside a class inside a class");
+  }
+
   void class_member(char c) {
     if (c == ']') {
+      // Of classes inside, the brackets are left out: their members are the outer one's.
+      if (inner_classes_ > 0) return skip_inner(-1);
       in_class_ = false;
     } else if (ahead("&&")) {
       refuse("the set operation &&");
@@ -129,7 +138,8 @@ class Rewriter {
       }
       refuse("an unknown [:class:]");
     } else if (c == '[') {
-      refuse("a class inside a class");
+      if (ahead("^", 1) || ahead("]", 1)) refuse("a negated or empty class inside a class");
+      return skip_inner(1);
     }
     copy(1);
   }
@@ -172,6 +182,7 @@ class Rewriter {
   const std::string& where_;
   size_t at_ = 0;
   bool in_class_ = false;
+  int inner_classes_ = 0;
   std::string result_;
 };
 

@@ -6,20 +6,15 @@
 
 #include "base/fail.h"
 #include "base/utf8.h"
-#include "io/printable.h"
 
 namespace spikescope {
-namespace {
-
-constexpr size_t kLongestPiece = 1024;  // bytes; looking up all cuts takes the square of it
-
-}  // namespace
 
 std::vector<MergeRule> rules_of_scores(const Vocabulary& vocabulary, const std::vector<double>& scores,
                                        const std::vector<bool>& joins, const std::string& where) {
   for (size_t id = 0; id < scores.size(); ++id) {
     if (std::isnan(scores[id])) fail("{}: the score of piece {} is not a number; fetch the file again", where, id);
   }
+  vocabulary.check_lengths();  // looking up all cuts takes the square of them
   std::vector<double> ranks(scores);
   std::sort(ranks.begin(), ranks.end(), std::greater<>());
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
@@ -27,10 +22,6 @@ std::vector<MergeRule> rules_of_scores(const Vocabulary& vocabulary, const std::
   for (const auto& [piece, id] : vocabulary.entries()) {
     const auto index = static_cast<size_t>(id);
     if (!joins[index] || piece.empty()) continue;
-    if (piece.size() > kLongestPiece) {
-      fail("{}: piece {} (\"{}\") has {} bytes, expected at most {}; fetch the file again", where, id, printable(piece),
-           piece.size(), kLongestPiece);
-    }
     const auto rank = std::lower_bound(ranks.begin(), ranks.end(), scores[index], std::greater<>()) - ranks.begin();
     const std::string_view text = piece;
     for (size_t cut = utf8_length(text[0]); cut < text.size(); cut += utf8_length(text[cut])) {

@@ -5,14 +5,14 @@
 #include "base/fail.h"
 #include "base/utf8.h"
 #include "io/gguf.h"
+#include "io/printable.h"
+#include "text/text_steps.h"
 #include "text/tokenizer_impl.h"
 
 namespace spikescope {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kLongestText = INT32_MAX;  // bytes: ICU and the merges count in 32 bits
 
 Tokenizer from_json_file(const fs::path& file) {
   const fs::path config = file.parent_path() / "tokenizer_config.json";
@@ -35,16 +35,9 @@ Tokenizer from_json_file(const fs::path& file) {
 
 }  // namespace
 
-std::function<std::string(const std::string&)> normalized_by(const Normalizers& normalizers) {
-  return [&normalizers](std::string text) {
-    for (const auto& normalizer : normalizers) normalizer->apply(text);
-    return text;
-  };
-}
-
 const std::string* Tokenizer::Impl::piece(int64_t id) const {
   const AddedToken* token = added.find(id);
-  return token ? &token->content : vocabulary->piece(id);
+  return token ? &token->spelling : vocabulary->piece(id);
 }
 
 std::optional<int64_t> Tokenizer::Impl::find(const std::string& piece) const {
@@ -67,7 +60,7 @@ void Tokenizer::Impl::encode(std::string_view text, Workspace& workspace, std::v
     std::string changed;
     std::string_view normalized = raw.text;
     if (!normalizers.empty()) {
-      changed = normalized_by(normalizers)(std::string(raw.text));
+      changed = this->normalized(std::string(raw.text));
       normalized = changed;
     }
     added.split_normalized(normalized, [&](const AddedTokens::Part& part) {
@@ -119,7 +112,7 @@ std::string Tokenizer::decode(std::span<const int64_t> ids, bool skip_special) c
     std::string text = piece(id);
     if (!skip_special || !impl_->added.is_special(text)) pieces.push_back(std::move(text));
   }
-  for (const auto& decoder : impl_->decoders) decoder->apply(pieces);
+  decode_pieces(impl_->decoders, pieces, impl_->what);
   std::string text;
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (i > 0 && impl_->decoders.empty()) text += ' ';
@@ -151,7 +144,7 @@ std::string Tokenizer::description() const {
   for (const AddedToken& token : impl_->added.tokens()) special += token.special;
   std::string bos = "no BOS";
   if (impl_->bos) {
-    bos = fmt::format("BOS {} \"{}\"{}", *impl_->bos, piece(*impl_->bos),
+    bos = fmt::format("BOS {} \"{}\"{}", *impl_->bos, printable(piece(*impl_->bos)),
                       adds_bos() ? ", added to texts" : ", not added to texts");
   }
   return fmt::format("{}, {} ids, {} special tokens, {}", impl_->model->description(), size(), special, bos);

@@ -18,6 +18,7 @@
 namespace spikescope {
 
 struct Tokenizer::Impl {
+  std::string what;  ///< names the tokenizer in messages
   AddedTokens added;
   Normalizers normalizers;
   PreTokenizers pre_tokenizers;
@@ -28,6 +29,11 @@ struct Tokenizer::Impl {
   Decoders decoders;
   std::optional<int64_t> bos;
 
+  /// A text as the normalizers change it.
+  std::string normalized(std::string text) const {
+    normalize(normalizers, text, what);
+    return text;
+  }
   /// nullptr when no piece has the id.
   const std::string* piece(int64_t id) const;
   /// Id of an added token or a piece of the model; nothing when it is neither.
@@ -40,8 +46,5 @@ struct Tokenizer::Impl {
   mutable std::mutex workspace_mutex;
   mutable Workspace workspace;
 };
-
-/// For AddedTokens: how a token is written in normalized text.
-std::function<std::string(const std::string&)> normalized_by(const Normalizers& normalizers);
 
 }  // namespace spikescope

@@ -5,6 +5,8 @@
 #include "text/bpe.h"
 #include "text/component.h"
 #include "text/tokenizer_impl.h"
+#include "text/unigram.h"
+#include "text/word_piece.h"
 
 namespace spikescope {
 namespace {
@@ -45,6 +47,7 @@ std::vector<AddedToken> added_tokens_from_json(const Json& json, const Vocabular
     token.rstrip = json_get_or<bool>(list[i], "rstrip", false, where);
     token.single_word = json_get_or<bool>(list[i], "single_word", false, where);
     if (token.content.empty()) continue;
+    check_added_token(token, where);
     token.id = json_get<int64_t>(list[i], "id", where);
     if (const int64_t known = vocabulary.find(token.content); known >= 0) {
       token.id = known;  // as the library does, whatever the entry says
@@ -58,23 +61,32 @@ std::vector<AddedToken> added_tokens_from_json(const Json& json, const Vocabular
   return tokens;
 }
 
-using MakeModel = std::unique_ptr<const Model> (*)(const Json&, std::shared_ptr<const Vocabulary>, bool,
-                                                   const std::string&);
+using SharedVocabulary = std::shared_ptr<const Vocabulary>;
 struct ModelRow {
   std::string_view type;
-  MakeModel make;
+  std::string_view mark;  // a key that tells the type in old files, which leave it out
+  SharedVocabulary (*vocabulary)(const Json& model, const std::string& where);
+  bool spells_bytes;  // can do what PreTokenizers::spell_bytes_last leaves to it
+  std::unique_ptr<const Model> (*make)(const Json& model, SharedVocabulary vocabulary, bool spell_bytes,
+                                       const std::string& where);
 };
 constexpr ModelRow kModels[] = {
-    {"BPE", bpe_from_json},
+    {"BPE", "merges", vocabulary_from_json, true, bpe_from_json},
+    {"WordPiece", "max_input_chars_per_word", vocabulary_from_json, false,
+     [](const Json& model, SharedVocabulary vocabulary, bool, const std::string& where) {
+       return word_piece_from_json(model, std::move(vocabulary), where);
+     }},
+    {"Unigram", "unk_id", unigram_vocabulary_from_json, false,
+     [](const Json& model, SharedVocabulary vocabulary, bool, const std::string& where) {
+       return unigram_from_json(model, std::move(vocabulary), where);
+     }},
 };
 
 const ModelRow& model_row(const Json& model, const std::string& where) {
-  // Old files leave the type out, and are BPE when they have merges.
-  const auto type =
-      json_get_or<std::string>(model, "type", model.is_object() && model.contains("merges") ? "BPE" : "", where);
+  const auto type = json_get_or<std::string>(model, "type", "", where);
   std::string known;
   for (const ModelRow& row : kModels) {
-    if (row.type == type) return row;
+    if (type.empty() ? model.contains(row.mark) : row.type == type) return row;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.type);
   }
   fail("{}: the model type \"{}\" is not supported (supported: {}); use another tokenizer, or pass token ids", where,
@@ -109,16 +121,19 @@ void add_config_tokens(const Json& config, Tokenizer::Impl& parts, const std::st
 Tokenizer Tokenizer::from_json(const Json& tokenizer, const Json& config, const std::string& what) {
   if (!tokenizer.is_object()) fail("{}: expected an object with the key \"model\"; this is no tokenizer.json", what);
   auto parts = std::make_unique<Impl>();
+  parts->what = what;
   const auto where = [&](std::string_view key) { return fmt::format("{}: {}", what, key); };
   const Json& model = member(tokenizer, "model");
   const ModelRow& row = model_row(model, where("model"));
-  const std::shared_ptr<const Vocabulary> vocabulary = vocabulary_from_json(model, where("model"));
+  const SharedVocabulary vocabulary = row.vocabulary(model, where("model"));
   parts->vocabulary = vocabulary;
   parts->normalizers = normalizers_from_json(member(tokenizer, "normalizer"), where("normalizer"));
   parts->pre_tokenizers = pre_tokenizers_from_json(member(tokenizer, "pre_tokenizer"), where("pre_tokenizer"));
+  if (!row.spells_bytes) parts->pre_tokenizers.spell_bytes_now();
   parts->model = row.make(model, vocabulary, parts->pre_tokenizers.spell_bytes_last, where("model"));
   parts->decoders = decoders_from_json(member(tokenizer, "decoder"), where("decoder"));
-  parts->added = AddedTokens(added_tokens_from_json(tokenizer, *vocabulary, what), normalized_by(parts->normalizers));
+  parts->added = AddedTokens(added_tokens_from_json(tokenizer, *vocabulary, what),
+                             [&](const std::string& text) { return parts->normalized(text); });
   parts->special = special_tokens_from_json(
       member(tokenizer, "post_processor"), [&](int64_t id) { return parts->piece(id) != nullptr; },
       where("post_processor"));

@@ -9,6 +9,8 @@ namespace {
 // Ids may leave gaps, for tokens that a file lists elsewhere or not at all; this is more than any tokenizer's gap.
 constexpr int64_t kGapLimit = int64_t{1} << 20;
 
+constexpr size_t kLongestPiece = 1024;  // bytes
+
 }  // namespace
 
 Vocabulary::Vocabulary(size_t count, std::string where)
@@ -36,6 +38,14 @@ void Vocabulary::add(std::string piece, int64_t id) {
 
 const std::string* Vocabulary::piece(int64_t id) const {
   return id >= 0 && id < size() ? by_id_[static_cast<size_t>(id)] : nullptr;
+}
+
+void Vocabulary::check_lengths() const {
+  for (const auto& [piece, id] : entries_) {
+    if (piece.size() <= kLongestPiece) continue;
+    fail("{}: piece {} (\"{}\") has {} bytes, expected at most {}; fetch the file again", where_, id, printable(piece),
+         piece.size(), kLongestPiece);
+  }
 }
 
 }  // namespace spikescope

@@ -29,6 +29,9 @@ class Vocabulary {
   const std::string* piece(int64_t id) const;
   /// Highest id + 1.
   int64_t size() const { return static_cast<int64_t>(by_id_.size()); }
+  /// Throws Error for a piece of more bytes than any SentencePiece or WordPiece vocabulary has: the time that a text
+  /// takes grows with the longest piece.
+  void check_lengths() const;
   /// All pieces with their ids, in the order in which they were added.
   const std::deque<std::pair<std::string, int64_t>>& entries() const { return entries_; }
 

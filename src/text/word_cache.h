@@ -23,19 +23,28 @@ class WordCache {
     bool holds(std::string_view word) const {
       return length == word.size() && std::memcmp(text, word.data(), word.size()) == 0;
     }
+    void fill(std::string_view word, std::span<const int64_t> found) {
+      if (found.size() > kMostIds) return;
+      length = static_cast<uint8_t>(word.size());
+      count = static_cast<uint8_t>(found.size());
+      std::memcpy(text, word.data(), word.size());
+      for (size_t i = 0; i < found.size(); ++i) ids[i] = static_cast<int32_t>(found[i]);
+    }
   };
 
-  /// The word's place, to look into and to fill(); `word` is not empty and not longer than kLongestWord.
-  Place& place(std::string_view word) {
+  /// Appends the ids of a word (not empty), which `append()` does where the cache does not know them.
+  template <class Append>
+  void encode(std::string_view word, std::vector<int64_t>& ids, const Append& append) {
+    if (word.size() > kLongestWord) return append();
     if (places_.empty()) places_.resize(kPlaces);
-    return places_[std::hash<std::string_view>{}(word) % kPlaces];
-  }
-  static void fill(Place& place, std::string_view word, std::span<const int64_t> ids) {
-    if (ids.size() > kMostIds) return;
-    place.length = static_cast<uint8_t>(word.size());
-    place.count = static_cast<uint8_t>(ids.size());
-    std::memcpy(place.text, word.data(), word.size());
-    for (size_t i = 0; i < ids.size(); ++i) place.ids[i] = static_cast<int32_t>(ids[i]);
+    Place& place = places_[std::hash<std::string_view>{}(word) % kPlaces];
+    if (place.holds(word)) {
+      ids.insert(ids.end(), place.ids, place.ids + place.count);
+      return;
+    }
+    const size_t before = ids.size();
+    append();
+    place.fill(word, std::span(ids).subspan(before));
   }
 
  private:

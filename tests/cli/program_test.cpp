@@ -258,6 +258,13 @@ TEST_F(Program, TokenizeBothWays) {
   EXPECT_EQ(run_program({"tokenize", "--model", out("only"), "a"}).out, "{\"ids\":[33],\"tokens\":[\"a\"]}\n");
 }
 
+TEST_F(Program, TokenizeHasNoChatTemplates) {
+  for (const std::string& name : {model(), out("missing")}) {
+    expect_failure(run_program({"tokenize", "--model", name, "--chat", "Hello"}), 2,
+                   "chat templates are not supported");
+  }
+}
+
 TEST_F(Program, RunThenAnalyzeThenReport) {
   const auto run = run_program(
       {"run", "--model", model(), "--out", out(), "--prompt", "abcdefghijklmnopqrstuvw", "--prompt", "hello.there"});

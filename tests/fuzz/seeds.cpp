@@ -4,6 +4,7 @@
 
 #include "io/gguf_builder.h"
 #include "io/output_file.h"
+#include "text/small_tokenizers.h"
 #include "tiny_model.h"
 
 using namespace spikescope;
@@ -21,6 +22,9 @@ int main(int argc, char** argv) {
   };
   seed("safetensors", "tiny", read_file(folder / "tiny/model.safetensors"));
   seed("tokenizer", "tiny", testing::tiny_tokenizer().dump());
+  seed("tokenizer", "word_piece", testing::small_word_piece().dump());
+  seed("tokenizer", "unigram", testing::small_unigram().dump());
+  seed("tokenizer", "precompiled", testing::small_precompiled().dump());
   seed("checkpoint", "config", '\0' + testing::tiny_config().dump());
   seed("checkpoint", "index",
        "\1{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\",\"a\":\"../b\"}}");
@@ -36,6 +40,18 @@ int main(int argc, char** argv) {
   gguf.add_array<int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1, 3});
   gguf.tensor("a.weight", {2, 32}, 2, std::string(36, '\1')).tensor("b.weight", {4}, 0, std::string(16, '\0'));
   seed("gguf", "small", gguf.bytes());
+  testing::GgufBuilder t5;
+  t5.add("tokenizer.ggml.model", "t5").add("tokenizer.ggml.eos_token_id", uint32_t{1});
+  t5.add_array<std::string>("tokenizer.ggml.tokens", {"<unk>", "</s>", "▁", "H", "e", "llo", "▁w"});
+  t5.add_array<int32_t>("tokenizer.ggml.token_type", {2, 3, 1, 1, 1, 1, 1});
+  t5.add_array<float>("tokenizer.ggml.scores", {0, 0, -1, -2, -3, -4, -5});
+  const std::string map = testing::charsmap_bytes({{"ö", "e"}, {"\n", " "}});
+  t5.add_array<uint8_t>("tokenizer.ggml.precompiled_charsmap", {map.begin(), map.end()});
+  seed("gguf", "t5", t5.bytes());
+  testing::GgufBuilder bert;
+  bert.add("tokenizer.ggml.model", "bert");
+  bert.add_array<std::string>("tokenizer.ggml.tokens", {"[UNK]", "[CLS]", "[SEP]", "▁hell", "o", "▁,"});
+  seed("gguf", "bert", bert.bytes());
   fs::remove_all(folder / "tiny");
   return 0;
 }

@@ -10,6 +10,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   return fuzz::refused_or_read([&] {
     const Json json = parse_json(std::string_view(reinterpret_cast<const char*>(data), size), "fuzz");
     const Tokenizer tokenizer = Tokenizer::from_json(json, Json::object(), "fuzz");
-    tokenizer.decode(tokenizer.encode("Hello, w\xc3\xb6rld 12\n <s> aaaaaaaaaaaaaaaaaaaaaaaa"));
+    tokenizer.decode(tokenizer.encode("Hello, w\xc3\xb6rld 12\n <s> aaaaaaaaaaaaaaaaaaaaaaaa \xef\xac\x81 e\xcc\x81\t\xe6\x97\xa5"));
   });
 }

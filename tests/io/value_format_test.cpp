@@ -60,7 +60,8 @@ TEST(ValueFormat, SafetensorsTypesHaveTheirSize) {
 
 TEST(ValueFormat, ReadableFormatsAreListed) {
   EXPECT_EQ(readable_formats(),
-            "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL");
+            "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, "
+            "IQ4_XS, TQ1_0, TQ2_0, MXFP4");
 }
 
 // Sign, exponent and mantissa by IEEE 754, with none of the tricks of the code under test.
@@ -159,6 +160,17 @@ int six_bits(Block b, int i) {
   return low + (b[128 + i / 128 * 32 + i % 32] >> (part * 2) & 3) * 16 - 32;
 }
 constexpr int kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr double kFloat4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+// Digit n of a byte is that of its 256th part in base 3, n + 1 places behind the point; what is rounded up is kept.
+int digit_t1(Block b, int i) {
+  const auto digit = [](int byte, int n) {
+    for (; n > 0; --n) byte = byte * 3 % 256;
+    return byte * 3 / 256;
+  };
+  if (i < 160) return digit(b[i % 32], i / 32);
+  if (i < 240) return digit(b[32 + (i - 160) % 16], (i - 160) / 16);
+  return digit(b[48 + (i - 240) % 4], (i - 240) / 4);
+}
 
 struct Definition {
   int type;
@@ -172,6 +184,15 @@ const Definition kDefinitions[] = {
     {6, {0}, [](Block b, int i) { return half(b) * (nibble(b + 6, i) + bit(b + 2, i) * 16 - 16); }},
     {7, {0, 2}, [](Block b, int i) { return half(b) * (nibble(b + 8, i) + bit(b + 4, i) * 16) + half(b + 2); }},
     {20, {0}, [](Block b, int i) { return half(b) * kNonLinear[nibble(b + 2, i)]; }},
+    {39, {}, [](Block b, int i) { return std::ldexp(kFloat4[nibble(b + 1, i)], b[0] - 128); }},
+    {23,
+     {0},
+     [](Block b, int i) {
+       const int g = i / 32, low = b[4 + g / 2] >> (g % 2 * 4) & 15, high = (b[2] | b[3] << 8) >> (g * 2) & 3;
+       return half(b) * (low + high * 16 - 32) * kNonLinear[nibble(b + 8 + g * 16, i % 32)];
+     }},
+    {34, {52}, [](Block b, int i) { return half(b + 52) * (digit_t1(b, i) - 1); }},
+    {35, {64}, [](Block b, int i) { return half(b + 64) * (pair_k(b, i) - 1); }},
     {10,
      {80, 82},
      [](Block b, int i) {
@@ -223,6 +244,43 @@ TEST(ValueFormat, RandomBlocksMatchTheDefinitionOfEveryFormat) {
   }
 }
 
+// One block each with numbers that can be checked by hand.
+TEST(ValueFormat, SmallBlocksByHand) {
+  const auto block = [](int type, std::initializer_list<std::pair<int, int>> bytes) {
+    const ValueFormat& format = *find_gguf_format(type);
+    std::vector<uint8_t> data(static_cast<size_t>(format.block_bytes));
+    for (const auto& [at, byte] : bytes) data[static_cast<size_t>(at)] = static_cast<uint8_t>(byte);
+    return convert(format, data, 0);
+  };
+  constexpr int kTwo = 0x40;  // the upper byte of 2 as a half
+  // MXFP4: 2^(129 - 127) times 0.5 (1) and -6 (15); the smallest scale, 2^-127, and the largest, 2^128.
+  auto values = block(39, {{0, 129}, {1, 0xf1}});
+  EXPECT_EQ(values[0], 2.0f);
+  EXPECT_EQ(values[16], -24.0f);
+  EXPECT_EQ(values[1], 0.0f);
+  EXPECT_EQ(block(39, {{0, 0}, {1, 1}})[0], std::ldexp(1.0f, -128));
+  EXPECT_EQ(block(39, {{0, 1}, {1, 2}})[0], std::ldexp(1.0f, -126));
+  EXPECT_EQ(block(39, {{0, 255}, {1, 1}})[0], std::ldexp(1.0f, 127));
+  EXPECT_TRUE(std::isinf(block(39, {{0, 255}, {1, 7}})[0]));
+  // IQ4_XS: scale 2 times group 1's 6 bits (0x2f - 32 = 15) times number 0 (-127) and 9 (13).
+  values = block(23, {{1, kTwo}, {2, 2 << 2}, {4, 0xf0}, {8 + 16, 0x90}});
+  EXPECT_EQ(values[32], 2.0f * 15 * -127);
+  EXPECT_EQ(values[48], 2.0f * 15 * 13);
+  EXPECT_EQ(values[0], 2.0f * -32 * -127);
+  // TQ1_0: 2 0 1 0 2 in base 3 is 173, 173 / 243 * 256 rounded up is 183.
+  values = block(34, {{0, 183}, {53, kTwo}});
+  for (const auto& [at, value] :
+       {std::pair{0, 2.0f}, {32, -2.0f}, {64, 0.0f}, {96, -2.0f}, {128, 2.0f}, {240, -2.0f}}) {
+    EXPECT_EQ(values[static_cast<size_t>(at)], value) << at;
+  }
+  // TQ2_0: 2 bits each, the lowest first.
+  values = block(35, {{0, 0b10'01'00'10}, {65, kTwo}});
+  EXPECT_EQ(values[0], 2.0f);
+  EXPECT_EQ(values[32], -2.0f);
+  EXPECT_EQ(values[64], 0.0f);
+  EXPECT_EQ(values[96], 2.0f);
+}
+
 TEST(ValueFormat, AllReadableBlockFormatsAreTested) {
   for (const Size& size : kGgufSizes) {
     const ValueFormat* format = find_gguf_format(size.type);
@@ -249,7 +307,7 @@ TEST(ValueFormatFixtures, BlocksEqualTheReferenceBitByBit) {
     expect_same_bits(read_tensor(tensor), read_tensor(reference), tensor.name);
     ++compared;
   }
-  EXPECT_EQ(compared, 11);
+  EXPECT_EQ(compared, 15);
 }
 
 TEST(ValueFormatFixtures, ModelTensorsEqualTheReferenceBitByBit) {

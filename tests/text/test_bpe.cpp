@@ -60,6 +60,7 @@ TEST(Bpe, UnknownCharacters) {
   Model fused = make(kLetters, {{"a", "b"}}, {.unk_token = "?", .fuse_unk = true});
   EXPECT_THAT(fused.encode("axyb日"), ElementsAre("a", "?", "b", "?"));
   EXPECT_THROW(make(kLetters, {}, {.unk_token = "<unk>"}), Error);
+  EXPECT_THROW(make(kLetters, {}, {.end_of_word_suffix = std::string(1000, 'x')}), Error);
 }
 
 TEST(Bpe, BytesOfUnknownCharacters) {

@@ -25,6 +25,10 @@ TEST(Characters, Classes) {
   EXPECT_TRUE(is_punctuation('$') && is_punctuation(U'«') && is_punctuation('~'));
   EXPECT_FALSE(is_punctuation('a') || is_punctuation(U'€') || is_punctuation(' '));
   EXPECT_TRUE(is_mark(0x301) && is_mark(0x903));
+  EXPECT_TRUE(is_accent(0x301) && !is_accent(0x903) && !is_accent('a'));
+  EXPECT_TRUE(is_control('\a') && is_control(0x7f) && is_control(0xad) && is_control(0xe000));
+  EXPECT_FALSE(is_control(' ') || is_control(U'é') || is_control(0x378));  // no character at all
+  EXPECT_FALSE(is_accent(0x1ac1) || is_control(0x890) || is_punctuation(0x2e4f) || is_mark(0x1abf));  // too young
   std::string lower;
   for (const char32_t c : U"AÉ\u0130Σß") {
     if (c) append_lowercase(lower, c);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "io/json.h"
 #include "text/byte_level.h"
 #include "text/decoder.h"
@@ -139,12 +140,22 @@ TEST(Normalizer, ChangesAsHuggingFace) {
       {R"({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})", " a  b", "▁a▁▁b"},
       {R"({"type": "Replace", "pattern": {"Regex": "\\s{2,}"}, "content": " "})", "a  b \n\tc", "a b c"},
       {R"({"type": "ByteLevel"})", "é b", "Ã©Ġb"},
+      {R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true})",
+       "É\u00adx\t\u00a0日本\uFFFDab\x07ÅΣ", "ex   日  本 abaσ"},
+      {R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": null, "lowercase": false})",
+       "É 日\n\v", "É 日 "},
+      {R"({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false, "strip_accents": true, "lowercase": false})",
+       "É\tñ한", "E\tn\u1112\u1161\u11ab"},
+      {R"({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false, "strip_accents": false, "lowercase": true})",
+       "É\t", "é\t"},
+      {R"({"type": "Nmt"})", "a\x01\x7f\tb\u200bc▁\uFEFF\v", "a b c  "},
+      {R"({"type": "Precompiled", "precompiled_charsmap": null})", "a\t", "a\t"},
       {R"({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]})",
        "ÀÉx", "aex"},
   };
   for (const Case& row : cases) {
     std::string text = row.text;
-    for (const auto& normalizer : normalizers_from_json(parse_json(row.json, "test"), "test")) normalizer->apply(text);
+    normalize(normalizers_from_json(parse_json(row.json, "test"), "test"), text, "test");
     EXPECT_EQ(text, row.result) << row.json << " on " << row.text;
   }
 }
@@ -184,7 +195,7 @@ TEST(Decoder, DecodesAsHuggingFace) {
   };
   for (const Case& row : cases) {
     std::vector<std::string> pieces = row.pieces;
-    for (const auto& decoder : decoders_from_json(parse_json(row.json, "test"), "test")) decoder->apply(pieces);
+    decode_pieces(decoders_from_json(parse_json(row.json, "test"), "test"), pieces, "test");
     std::string text;
     for (const std::string& piece : pieces) text += piece;
     EXPECT_EQ(text, row.result) << row.json;
@@ -193,8 +204,9 @@ TEST(Decoder, DecodesAsHuggingFace) {
 
 TEST(Decoder, StripOfAShortPiece) {
   std::vector<std::string> pieces = {"ee", "", "e"};
-  decoders_from_json(parse_json(R"({"type": "Strip", "content": "e", "start": 1, "stop": 2})", "test"), "test")[0]
-      ->apply(pieces);
+  decode_pieces(
+      decoders_from_json(parse_json(R"({"type": "Strip", "content": "e", "start": 1, "stop": 2})", "test"), "test"),
+      pieces, "test");
   EXPECT_EQ(pieces, (std::vector<std::string>{"", "", ""}));
 }
 
@@ -228,6 +240,30 @@ TEST(PostProcessor, PutsTokensAround) {
   }
 }
 
+// Files made to fill the memory: a few replacements in a row make a byte into gigabytes.
+TEST(Components, RefuseTextsThatGrowWithoutEnd) {
+  const std::string grow =
+      R"({"type": "Replace", "pattern": {"String": "a"}, "content": ")" + std::string(1000, 'a') + R"("})";
+  const auto sequence = [&](const std::string& list) {
+    return parse_json(R"({"type": "Sequence", ")" + list + R"(": [)" + grow + "," + grow + "," + grow + "]}", "test");
+  };
+  std::string text = "aaa";
+  EXPECT_THAT(
+      testing::error_of([&] { normalize(normalizers_from_json(sequence("normalizers"), "t"), text, "t.json"); }),
+      HasSubstr("t.json: the normalizer makes more than 96 bytes of a text of 3; correct the file"));
+  EXPECT_LT(text.size(), 1'100u);
+  std::vector<std::string> pieces(100, "aaa");
+  EXPECT_THAT(
+      testing::error_of([&] { decode_pieces(decoders_from_json(sequence("decoders"), "t"), pieces, "t.json"); }),
+      HasSubstr("t.json: the decoder makes more than 9600 bytes of pieces of 300; correct the file"));
+  EXPECT_LT(pieces[0].size(), 11'000u);
+  std::string long_text(10'000'000, 'a');
+  normalize(normalizers_from_json(
+                parse_json(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "bcdef"})", "t"), "t"),
+            long_text, "t");
+  EXPECT_EQ(long_text.size(), 50'000'000u);
+}
+
 // What the components refuse, and that the message says where and why.
 TEST(Components, Refuse) {
   struct Case {
@@ -236,8 +272,12 @@ TEST(Components, Refuse) {
     const char* message;
   };
   const Case cases[] = {
-      {"normalizer", R"({"type": "Precompiled"})",
-       "the normalizer \"Precompiled\" is not supported (supported: Sequence, NFC"},
+      {"normalizer", R"({"type": "Magic"})", "the normalizer \"Magic\" is not supported (supported: Sequence, NFC"},
+      {"normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAA"})",
+       "here Precompiled: precompiled_charsmap has 3 characters, expected base64"},
+      {"normalizer", R"({"type": "Precompiled", "precompiled_charsmap": 3})",
+       "\"precompiled_charsmap\" should be a string"},
+      {"normalizer", R"({"type": "BertNormalizer", "lowercase": "yes"})", "\"lowercase\" should be true or false"},
       {"normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "X"}]})",
        "here Sequence.normalizers[1]: the normalizer \"X\""},
       {"normalizer", R"({"type": "Sequence"})", "expected an array under \"normalizers\""},

@@ -1,8 +1,6 @@
 // Equality with Hugging Face's `tokenizers` on the shared cases: ids with and without special tokens, and decoding.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "fixtures.h"
 #include "io/json.h"
 #include "text/tokenizer.h"
@@ -45,7 +43,7 @@ TEST_P(GoldenJson, EqualsHuggingFace) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, GoldenJson,
                          ::testing::Values("gpt2_bpe", "smollm_bpe", "llama2_spm", "llama3_bpe", "qwen2_bpe",
-                                           "gemma_spm", "clip_bpe"),
+                                           "gemma_spm", "clip_bpe", "bert_wordpiece", "t5_unigram"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(GoldenGguf, EqualsHuggingFace) {
@@ -54,17 +52,28 @@ TEST(GoldenGguf, EqualsHuggingFace) {
   expect_cases(Tokenizer::from_path(folder / "llama-F32.gguf"), folder / "cases.json");
 }
 
-TEST(GoldenGguf, SmolLm2) {
-  SKIP_WITHOUT_SHARED("fixtures/tokenizers/real_smollm2/cases.json");
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const fs::path folder = cache && *cache ? fs::path(cache) : fs::path(home ? home : "") / ".cache";
-  const fs::path file = folder / "spikescope/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
-  if (!fs::exists(file)) {
-    GTEST_SKIP() << "no model at " << file << "; fetch it with: spikescope models fetch smollm2-135m";
+struct RealModel {
+  const char* name;  ///< in the catalogue
+  const char* file;
+  const char* cases;
+};
+class GoldenReal : public ::testing::TestWithParam<RealModel> {};
+
+TEST_P(GoldenReal, EqualsHuggingFace) {
+  const auto [name, file, cases] = GetParam();
+  const fs::path golden = fs::path("fixtures/tokenizers") / cases / "cases.json";
+  SKIP_WITHOUT_SHARED(golden);
+  const fs::path model = testing::smollm2_file().parent_path().parent_path() / name / file;
+  if (!fs::exists(model)) {
+    GTEST_SKIP() << "no model at " << model << "; fetch it with: spikescope models fetch " << name;
   }
-  expect_cases(Tokenizer::from_path(file), testing::shared_folder() / "fixtures/tokenizers/real_smollm2/cases.json");
+  expect_cases(Tokenizer::from_path(model), testing::shared_folder() / golden);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenReal,
+                         ::testing::Values(RealModel{"smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf", "real_smollm2"},
+                                           RealModel{"gemma-3-270m", "gemma-3-270m-q4_k_m.gguf", "real_gemma3"}),
+                         [](const auto& info) { return std::string(info.param.cases); });
 
 }  // namespace
 }  // namespace spikescope

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "base/error.h"
 #include "text/multi_pattern.h"
 #include "text/pattern.h"
@@ -47,6 +49,7 @@ TEST(Regex, ClassesFollowUnicode) {
   EXPECT_EQ(matches(R"(\P{Han}+)", "日a"), (Strings{"a"}));
   EXPECT_EQ(matches(R"([[:alpha:]]+)", "aⓐ1"), (Strings{"aⓐ"}));
   EXPECT_EQ(matches(R"(\u00e9)", "é"), (Strings{"é"}));
+  EXPECT_EQ(matches(R"( ?[^(\s|[.,])]+)", "ab (c|d.e"), (Strings{"ab", "c", "d", "e"}));  // Bloom's, shortened
 }
 
 TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
@@ -64,6 +67,8 @@ TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
       {"[^]a]+", "[^]a]+"},
       {R"([\]\[])", R"([\]\[])"},
       {R"(\\s)", R"(\\s)"},
+      {"[^a[bc]d]e]", "[^abcd]e]"},
+      {R"([(\s|[.,[!]])])", R"([(\p{White_Space}|.,!)])"},
       {"a++b?+", "a++b?+"},
       {"(?i:a)(?!b)", "(?i:a)(?!b)"},
   };
@@ -71,8 +76,8 @@ TEST(RegexSyntax, RewritesWhatPcre2ReadsDifferently) {
 }
 
 TEST(RegexSyntax, RefusesWhatItCannotKeep) {
-  for (const char* pattern : {"[a&&b]", "[a[bc]]", R"([\W])", R"([\H])", "(?m)a.b", "(*LIMIT_MATCH=1)a", "[[:print:]]",
-                              R"(\u12)", R"(\p{L)", "a{3,4}+"}) {
+  for (const char* pattern : {"[a&&b]", "[a[^bc]]", "[a-[bc]]", "[a[b]-z]", "[a[]b]]", R"([\W])", R"([\H])", "(?m)a.b",
+                              "(*LIMIT_MATCH=1)a", "[[:print:]]", R"(\u12)", R"(\p{L)", "a{3,4}+"}) {
     EXPECT_THROW(to_pcre2_syntax(pattern, "here"), Error) << pattern;
   }
   try {
@@ -105,6 +110,19 @@ TEST(Regex, GivesUpOnRunawayBacktracking) {
   }
 }
 
+// Words that each come close to the limit must not add up to minutes.
+TEST(Regex, GivesUpSoonOnShortTexts) {
+  const Regex regex("(?:a|a|a|aa)+$|x", "here");
+  const std::string text = std::string(24, 'a') + "b";
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) {
+    Regex::Scanner scanner(regex, text);
+    Regex::Match match;
+    EXPECT_THROW(scanner.next(match), Error);
+  }
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 2.0);
+}
+
 TEST(Regex, LongMatchesNeedNoStack) {
   const std::string words = R"('s|'t| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
   for (const char* unit : {"a", "é", "!", " ", "7", "\n"}) {
@@ -125,6 +143,7 @@ TEST(Regex, LongMatchesNeedNoStack) {
 TEST(Pattern, ReplacesLiteralsAndExpressions) {
   EXPECT_EQ(Pattern(std::string("aa")).replace("aaaab", "x"), "xxb");
   EXPECT_EQ(Pattern(Regex("[0-9]+", "test")).replace("a12b3", "#"), "a#b#");
+  EXPECT_EQ(Pattern(std::string("a")).replace("aaaaaaaa", "xxxx", 9), "xxxxxxxxxxxx");  // given up when too long
 }
 
 TEST(MultiPattern, LeftmostLongest) {

@@ -5,6 +5,8 @@
 #include <functional>
 
 #include "base/error.h"
+#include "charsmap_builder.h"
+#include "error_of.h"
 #include "text/byte_level.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/tokenizer.h"
@@ -81,13 +83,23 @@ TEST(TokenizerGguf, ThePreTokenizersNameDecides) {
 // Every row of the table must make a tokenizer that gives back what it was given.
 TEST(TokenizerGguf, EveryKnownPreTokenizerWorks) {
   const std::string text = "Hello  WORLD's naïve 日本語 12345, ($5.00)!\r\n\n\tx_y `z`";
-  for (const char* name :
-       {"gpt-2",    "phi-2",     "mpt",    "smollm",      "starcoder", "command-r", "llama-bpe",        "llama3",
-        "llama-v3", "smaug-bpe", "dbrx",   "chatglm-bpe", "glm4",      "qwen2",     "deepseek-r1-qwen", "qwen35",
-        "gpt-4o",   "llama4",    "tekken", "deepseek-v3", "falcon",    "default"}) {
+  for (const char* name : {"gpt-2",        "phi-2",          "mpt",    "smollm",   "starcoder",
+                           "command-r",    "llama-bpe",      "llama3", "llama-v3", "smaug-bpe",
+                           "dbrx",         "chatglm-bpe",    "glm4",   "qwen2",    "deepseek-r1-qwen",
+                           "qwen35",       "gpt-4o",         "llama4", "tekken",   "deepseek-v3",
+                           "deepseek-llm", "deepseek-coder", "bloom",  "falcon",   "default"}) {
     const Tokenizer tokenizer = make(byte_level(name));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, false)), text) << name;
   }
+}
+
+TEST(TokenizerGguf, DeepSeek) {
+  const std::vector<int64_t> a = {kSpaceA};
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode(" a", false), a);
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode("1 a12", false).size(), 4u);  // each digit alone
+  EXPECT_EQ(make(byte_level("deepseek-llm")).encode("12", false), (std::vector<int64_t>{id_of('1'), id_of('2')}));
+  EXPECT_EQ(make(byte_level("deepseek-coder")).encode("\n a", false), (std::vector<int64_t>{id_of('\n'), kSpaceA}));
+  EXPECT_EQ(make(byte_level("deepseek-v3")).encode("12", false), (std::vector<int64_t>{kOneTwo}));
 }
 
 TEST(TokenizerGguf, AddsBosAndEosAsTheFileSays) {
@@ -121,6 +133,88 @@ TEST(TokenizerGguf, SentencePiece) {
   EXPECT_EQ(make(metadata).decode(std::vector<int64_t>{8}), " a");
 }
 
+Json unigram() {
+  Json metadata;
+  metadata["tokenizer.ggml.model"] = "t5";
+  metadata["tokenizer.ggml.tokens"] = {"<pad>", "</s>", "<unk>", "▁", "a", "▁a", "b", "<extra_id_0>"};
+  metadata["tokenizer.ggml.token_type"] = {3, 3, 2, 1, 1, 1, 1, 4};
+  metadata["tokenizer.ggml.scores"] = {0, 0, 0, -2, -3.5, -4, -5, 0};
+  metadata["tokenizer.ggml.eos_token_id"] = 1;
+  return metadata;
+}
+
+TEST(TokenizerGguf, Unigram) {
+  Json metadata = unigram();
+  EXPECT_THAT(make(metadata).encode("  ab   a<extra_id_0>b c "), ElementsAre(5, 6, 5, 7, 3, 6, 3, 2, 1));
+  EXPECT_EQ(make(metadata).decode(std::vector<int64_t>{5, 6, 7, 5, 1}, true), "ab<extra_id_0> a");
+  metadata["tokenizer.ggml.add_space_prefix"] = false;
+  metadata["tokenizer.ggml.remove_extra_whitespaces"] = false;
+  metadata["tokenizer.ggml.add_eos_token"] = false;
+  EXPECT_THAT(make(metadata).encode("a  a"), ElementsAre(4, 3, 5));
+  Json bytes = Json::array();
+  for (const char byte : testing::charsmap_bytes({{"é", "a"}})) bytes.push_back(static_cast<uint8_t>(byte));
+  metadata["tokenizer.ggml.precompiled_charsmap"] = bytes;
+  EXPECT_THAT(make(metadata).encode("éb"), ElementsAre(4, 6));
+  for (Json& byte : bytes) byte = static_cast<int8_t>(byte.get<int>());
+  metadata["tokenizer.ggml.precompiled_charsmap"] = bytes;
+  EXPECT_THAT(make(metadata).encode("éb"), ElementsAre(4, 6));
+}
+
+Json word_piece() {
+  Json metadata;
+  metadata["tokenizer.ggml.model"] = "bert";
+  metadata["tokenizer.ggml.tokens"] = {"[UNK]", "[CLS]", "[SEP]", "▁cafe", "s", "▁!", "▁[", "[x]"};
+  metadata["tokenizer.ggml.token_type"] = {3, 3, 3, 1, 1, 1, 1, 1};
+  return metadata;
+}
+
+TEST(TokenizerGguf, WordPiece) {
+  Json metadata = word_piece();
+  EXPECT_THAT(make(metadata).encode("Cafés! [x [SEP]"), ElementsAre(1, 3, 4, 5, 6, 0, 2, 2));
+  EXPECT_EQ(make(metadata).decode(std::vector<int64_t>{1, 3, 4, 5, 2}, true), "cafes!");
+  EXPECT_EQ(make(metadata).piece(4), "##s");
+  metadata["tokenizer.ggml.tokens"][7] = "▁Caf";  // a cased model's
+  EXPECT_THAT(make(metadata).encode("Caf cafes", false), ElementsAre(7, 3, 4));
+  metadata["tokenizer.ggml.bos_token_id"] = 3;
+  metadata["tokenizer.ggml.seperator_token_id"] = 5;
+  EXPECT_THAT(make(metadata).encode("x"), ElementsAre(3, 0, 5));
+}
+
+TEST(TokenizerGguf, RefusesUnigramAndWordPiece) {
+  const auto refusal = [](Json metadata, const char* key, const Json& value) {
+    metadata[std::string("tokenizer.ggml.") + key] = value;
+    return testing::error_of([&] { make(metadata); });
+  };
+  EXPECT_THAT(refusal(unigram(), "scores", Json::array({0})), HasSubstr("scores: has 1 values for 8 pieces"));
+  Json scores = unigram()["tokenizer.ggml.scores"];
+  scores[3] = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(refusal(unigram(), "scores", scores), HasSubstr("m.gguf: tokenizer.ggml.scores: the score of piece 3"));
+  EXPECT_THAT(refusal(unigram(), "unknown_token_id", 8), HasSubstr("unknown_token_id: is 8, expected an id"));
+  EXPECT_THAT(refusal(unigram(), "precompiled_charsmap", {1, 256}), HasSubstr("charsmap: value 1 is no byte"));
+  EXPECT_THAT(refusal(unigram(), "precompiled_charsmap", {1, 2}), HasSubstr("charsmap: precompiled_charsmap has 2"));
+  EXPECT_THAT(refusal(unigram(), "precompiled_charsmap", 7), HasSubstr("expected an array"));
+  EXPECT_THAT(refusal(word_piece(), "unknown_token_id", -1), HasSubstr("unknown_token_id: is -1"));
+  EXPECT_THAT(refusal(word_piece(), "seperator_token_id", 99), HasSubstr("seperator_token_id: is 99"));
+  Json tokens = word_piece()["tokenizer.ggml.tokens"];
+  tokens[0] = "[NO]";
+  EXPECT_THAT(refusal(word_piece(), "tokens", tokens),
+              HasSubstr("m.gguf: tokenizer.ggml.tokens: unk_token \"[UNK]\" is not in the vocabulary"));
+}
+
+// Gemma's files spell user-defined pieces of spaces with real spaces, and others of them with marks.
+TEST(TokenizerGguf, SentencePieceUserDefinedSpaces) {
+  for (const char* spaces : {"  ", "▁▁"}) {
+    Json metadata = sentence_piece();
+    metadata["tokenizer.ggml.tokens"][10] = spaces;
+    metadata["tokenizer.ggml.add_space_prefix"] = false;
+    const Tokenizer tokenizer = make(metadata);
+    for (const char* text : {"a  b", "a▁▁b", "a ▁b"}) {
+      EXPECT_THAT(tokenizer.encode(text, false), ElementsAre(6, 10, 7)) << spaces << " in " << text;
+    }
+    EXPECT_THAT(tokenizer.encode("a   b", false), ElementsAre(6, 10, 5, 7)) << spaces;
+  }
+}
+
 TEST(TokenizerGguf, Refuses) {
   struct Case {
     const char* name;
@@ -134,7 +228,7 @@ TEST(TokenizerGguf, Refuses) {
        "m.gguf: has no tokenizer (tokenizer.ggml.model is missing"},
       {"none", false, [](Json& j) { j["tokenizer.ggml.model"] = "none"; }, "m.gguf: has no tokenizer"},
       {"other model", false, [](Json& j) { j["tokenizer.ggml.model"] = "rwkv"; },
-       "tokenizer.ggml.model \"rwkv\" is not supported (supported: gpt2, llama)"},
+       "tokenizer.ggml.model \"rwkv\" is not supported (supported: gpt2, llama, t5, bert)"},
       {"model no string", false, [](Json& j) { j["tokenizer.ggml.model"] = 7; },
        "\"tokenizer.ggml.model\" should be a string"},
       {"other pre-tokenizer", false, [](Json& j) { j["tokenizer.ggml.pre"] = "moon"; },
@@ -156,6 +250,8 @@ TEST(TokenizerGguf, Refuses) {
        "tokenizer.ggml.token_type: value 3 is 9, expected 0 to 6"},
       {"type no integer", false, [](Json& j) { j["tokenizer.ggml.token_type"][3] = "x"; },
        "tokenizer.ggml.token_type: value 3 is no integer"},
+      {"endless control token", false, [](Json& j) { j["tokenizer.ggml.tokens"][0] = std::string(5000, 'b'); },
+       "has 5000 bytes, expected at most 1024"},
       {"no merges", false, [](Json& j) { j.erase("tokenizer.ggml.merges"); },
        "expected an array under \"tokenizer.ggml.merges\""},
       {"merge no string", false, [](Json& j) { j["tokenizer.ggml.merges"][1] = 4; },

@@ -2,12 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "fixtures.h"
 #include "io/output_file.h"
+#include "small_tokenizers.h"
 #include "text/tokenizer.h"
 
 namespace spikescope {
@@ -173,6 +177,17 @@ TEST(TokenizerJson, BosFromTheConfig) {
               ElementsAre(31, 1, 32));
 }
 
+// Tokens that are looked for in normalized text come back in normalized form, and so are not known as special then.
+TEST(TokenizerJson, DecodesAddedTokensInNormalizedForm) {
+  Json json = small();
+  json["normalizer"] = {{"type", "Prepend"}, {"prepend", "▁"}};
+  json["added_tokens"].push_back(added(33, "foo", {"normalized", "special"}));
+  const Tokenizer tokenizer = make(json);
+  EXPECT_THAT(tokenizer.encode("foo"), ElementsAre(33));
+  EXPECT_EQ(tokenizer.piece(33), "▁foo");
+  EXPECT_EQ(tokenizer.decode(std::vector<int64_t>{31, 33}, true), "▁foo");
+}
+
 TEST(TokenizerJson, TakesTheVocabularysIdForAnAddedToken) {
   Json json = small();
   json["added_tokens"].push_back(added(77, "z", {}));
@@ -183,6 +198,115 @@ TEST(TokenizerJson, OldFilesWithoutModelType) {
   Json json = small();
   json["model"].erase("type");
   EXPECT_THAT(make(json).encode("abc"), ElementsAre(30));
+}
+
+// Words of WordPiece as BERT cuts them, and a piece that other models' ByteLevel spells.
+TEST(TokenizerJson, WordPiece) {
+  Json json = testing::small_word_piece();
+  EXPECT_THAT(make(json).encode("Cafés!日x [SEP]"), ElementsAre(1, 3, 4, 5, 6, 0, 2, 2));
+  EXPECT_EQ(make(json).decode(std::vector<int64_t>{1, 3, 4, 5, 2}, true), "cafes!");
+  json["model"].erase("type");
+  EXPECT_THAT(make(json).encode("cafe", false), ElementsAre(3));
+  json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"use_regex", false}};
+  EXPECT_THAT(make(json).encode("a", false), ElementsAre(7));
+}
+
+TEST(TokenizerJson, Unigram) {
+  const Tokenizer tokenizer = make(testing::small_unigram());
+  EXPECT_THAT(tokenizer.encode("ab\tax b"), ElementsAre(4, 5, 4, 0, 2, 5, 1));
+  EXPECT_EQ(tokenizer.decode(std::vector<int64_t>{4, 5, 2, 5, 1}, true), "ab b");
+  EXPECT_EQ(tokenizer.description(), "Unigram, 6 pieces, 6 ids, 2 special tokens, no BOS");
+}
+
+TEST(TokenizerJson, Precompiled) {
+  const Tokenizer tokenizer = make(testing::small_precompiled());
+  EXPECT_THAT(tokenizer.encode("xö\tﬁe\u0301e", false), ElementsAre(4, 5, 5, 4, 5, 3, 6));
+}
+
+// A file cut short anywhere is refused in one line that names it; cut inside the text of a piece as elsewhere.
+TEST(TokenizerJson, CutShort) {
+  const testing::TemporaryFolder folder;
+  for (const Json& json : {small(), testing::small_word_piece(), testing::small_precompiled()}) {
+    const std::string whole = json.dump();
+    for (size_t size = 0; size < whole.size(); size += 11) {
+      write_file(folder / "tokenizer.json", whole.substr(0, size));
+      EXPECT_THAT(refusal([&] { Tokenizer::from_path(folder.path()); }), HasSubstr("tokenizer.json: ")) << size;
+    }
+  }
+}
+
+// Anything in the place of anything else: a tokenizer, or one line that names the file.
+TEST(TokenizerJson, WrongTypesEverywhere) {
+  const Json others[] = {
+      nullptr, true, -1, int64_t{1} << 60, 1e308, "", "a", Json::array(), Json::object(), Json::array({1, "b"})};
+  int refused = 0;
+  for (const Json& json : {small(), testing::small_word_piece(), testing::small_precompiled()}) {
+    std::set<std::string> places;
+    const Json flat = json.flatten();
+    for (const auto& [path, value] : flat.items()) {
+      for (auto place = Json::json_pointer(path); !place.empty(); place.pop_back()) places.insert(place.to_string());
+    }
+    for (const std::string& place : places) {
+      for (const Json& other : others) {
+        Json damaged = json;
+        damaged[Json::json_pointer(place)] = other;
+        const std::string message = testing::error_of([&] {
+          const Tokenizer tokenizer = make(damaged);
+          tokenizer.decode(tokenizer.encode("abc x\tﬁ日e\u0301 [SEP]"));
+        });
+        EXPECT_TRUE(message.empty() || message.find("t.json") != message.npos) << place << ": " << message;
+        refused += !message.empty();
+      }
+    }
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+TEST(TokenizerJson, RefusesUnigram) {
+  struct Case {
+    const char* name;
+    std::function<void(Json&)> damage;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"no vocab", [](Json& j) { j.erase("vocab"); }, "t.json: model: expected an array under \"vocab\""},
+      {"vocab is an object",
+       [](Json& j) {
+         j["vocab"] = {{"a", 1}};
+       },
+       "expected an array under \"vocab\""},
+      {"entry no pair", [](Json& j) { j["vocab"][2] = "a"; }, "t.json: model.vocab[2]: expected [\"piece\", score]"},
+      {"score no number", [](Json& j) { j["vocab"][2][1] = "x"; }, "t.json: model.vocab[2]: expected"},
+      {"piece no string", [](Json& j) { j["vocab"][2][0] = 4; }, "t.json: model.vocab[2]: expected"},
+      {"piece twice", [](Json& j) { j["vocab"][2][0] = "a"; }, "the piece \"a\" has two ids, 2 and 3"},
+      {"score NaN", [](Json& j) { j["vocab"][2][1] = std::nan(""); }, "the score of piece 2 (\"▁\") is nan"},
+      {"score infinite", [](Json& j) { j["vocab"][2][1] = -HUGE_VAL; }, "the score of piece 2 (\"▁\") is -inf"},
+      {"unk_id outside", [](Json& j) { j["unk_id"] = 6; }, "t.json: model: unk_id is 6, which no piece has"},
+      {"unk_id huge", [](Json& j) { j["unk_id"] = UINT64_MAX; }, "\"unk_id\" should be an integer"},
+      {"unk_id no number", [](Json& j) { j["unk_id"] = "0"; }, "\"unk_id\" should be an integer"},
+      {"byte_fallback", [](Json& j) { j["byte_fallback"] = 1; }, "\"byte_fallback\" should be true or false"},
+  };
+  for (const Case& row : cases) {
+    Json json = testing::small_unigram();
+    row.damage(json["model"]);
+    EXPECT_THAT(refusal([&] { make(json); }), HasSubstr(row.message)) << row.name;
+  }
+}
+
+TEST(TokenizerJson, RefusesWordPiece) {
+  const std::pair<Json, const char*> cases[] = {
+      {{{"unk_token", 3}}, "t.json: model: key \"unk_token\" should be a string"},
+      {{{"continuing_subword_prefix", 3}}, "\"continuing_subword_prefix\" should be a string"},
+      {{{"max_input_chars_per_word", -1}}, "t.json: model: max_input_chars_per_word is -1, expected a count"},
+      {{{"max_input_chars_per_word", UINT64_MAX}}, "\"max_input_chars_per_word\" should be an integer"},
+      {{{"unk_token", "b"}}, "unk_token \"b\" is not in the vocabulary"},
+  };
+  for (const auto& [change, message] : cases) {
+    Json json = {{"model", {{"type", "WordPiece"}, {"vocab", {{"[UNK]", 0}, {"a", 1}}}}}};
+    EXPECT_THAT(make(json).encode("ab"), ElementsAre(0));
+    json["model"].update(change);
+    EXPECT_THAT(refusal([&] { make(json); }), HasSubstr(message));
+  }
 }
 
 TEST(TokenizerJson, SkipsTheVersionLineAmongMerges) {
@@ -231,6 +355,8 @@ TEST(TokenizerJson, Refuses) {
       {"unk_token no string", [](Json& j) { j["model"]["unk_token"] = 0; }, "\"unk_token\" should be a string"},
       {"byte_fallback no flag", [](Json& j) { j["model"]["byte_fallback"] = 1; },
        "\"byte_fallback\" should be true or false"},
+      {"added token endless", [](Json& j) { j["added_tokens"][1]["content"] = std::string(5000, 'x'); },
+       "t.json: added_tokens[1]: the added token \"xxx"},
       {"added tokens no list", [](Json& j) { j["added_tokens"] = 4; }, "expected an array under \"added_tokens\""},
       {"added token no object", [](Json& j) { j["added_tokens"].push_back(4); }, "t.json: added_tokens[2]"},
       {"added token without id", [](Json& j) { j["added_tokens"][1].erase("id"); },
@@ -245,9 +371,9 @@ TEST(TokenizerJson, Refuses) {
        "the piece \"</s>\" has the id 1099511627776"},
       {"normalizer",
        [](Json& j) {
-         j["normalizer"] = {{"type", "Nmt"}};
+         j["normalizer"] = {{"type", "Magic"}};
        },
-       "t.json: normalizer: the normalizer \"Nmt\" is not supported"},
+       "t.json: normalizer: the normalizer \"Magic\" is not supported"},
       {"pre_tokenizer",
        [](Json& j) {
          j["pre_tokenizer"] = {{"type", "X"}};
