@@ -30,6 +30,7 @@ void add_capture(CLI::App& app, Session& session);
 void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
+void add_families(CLI::App& app, Session& session);
 void add_tokenize(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);
 void add_selftest(CLI::App& app, Session& session);

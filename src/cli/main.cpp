@@ -25,7 +25,7 @@ namespace spikescope {
 namespace {
 
 constexpr std::array<AddCommand, 8> kCommands = {add_run,     add_capture,  add_analyze, add_report,
-                                                 add_inspect, add_tokenize, add_models,  add_selftest};
+                                                 add_inspect, add_families, add_tokenize, add_models,  add_selftest};
 
 constexpr const char* kDescription =
     "Finds and explains massive activation spikes in transformers: runs a checkpoint over prompts, dumps hidden states "
