@@ -28,6 +28,8 @@ void add_run(CLI::App& app, Session& session);
 void add_capture(CLI::App& app, Session& session);
 void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
+void add_compare(CLI::App& app, Session& session);
+void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_tokenize(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);

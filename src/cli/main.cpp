@@ -24,7 +24,7 @@
 namespace spikescope {
 namespace {
 
-constexpr std::array<AddCommand, 8> kCommands = {add_run,     add_capture,  add_analyze, add_report,
+constexpr std::array<AddCommand, 9> kCommands = {add_run,     add_capture,  add_analyze, add_report,  add_compare,
                                                  add_inspect, add_tokenize, add_models,  add_selftest};
 
 constexpr const char* kDescription =
