@@ -9,6 +9,7 @@
 
 #include "capture/capture.h"
 #include "capture/prompts.h"
+#include "families/checkpoint.h"
 #include "model/product.h"
 
 namespace spikescope {
@@ -47,13 +48,28 @@ struct CaptureOptions {
   CaptureRequest request;
   bool profile = false;
   Dtype dtype = Dtype::float32;
+  std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
-/// Adds --model, the prompt options, --out, --storage, --gzip and --profile.
+/// Adds what --model and --out do not name: the prompt options, --storage, --gzip, --dtype and --losses.
+void add_pass_options(CLI::App& command, CaptureOptions& options);
+/// The same with --model, --out, --resume and --profile.
 void add_capture_options(CLI::App& command, CaptureOptions& options);
+/// A capture that is about to run: the checkpoint open, prompts read.
+struct PreparedCapture {
+  std::unique_ptr<Checkpoint> checkpoint;
+  DumpTokens tokens;
+  DumpInfo info;  ///< without what the pass itself fills in: hash, family, config
+};
+PreparedCapture prepare_capture(CaptureOptions& options, const Session& session);
 /// Runs a capture as the options say; prints notes on standard error.
 CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 /// The summary as JSON: what capture --json prints.
 Json to_json(const CaptureSummary& summary);
+
+/// Asks for what all analyses need besides.
+void add_needs_of_all(CaptureRequest& request);
+/// Captures, analyses and reports: `run`. A capture that was stopped (stopped_layer) is left as it is.
+CaptureSummary run_all(CaptureOptions& options, const Session& session);
 
 /// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty:
 /// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is

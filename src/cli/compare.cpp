@@ -46,7 +46,7 @@ the page are figures/ (SVG, PDF, PNG, CSV), survey.csv and comparison.json (docs
   command->callback([options, &session] {
     session.action = [options, &session] {
       const std::vector<ComparedRun> runs = read_runs(options->reports);
-      const fs::path page = write_comparison(runs, options->out, session);
+      const fs::path page = write_comparison(runs, {}, options->out, session);
       if (session.json)
         fmt::print("{}\n", json_text({{"page", page.string()}, {"models", comparison_json(runs)}}));
       else

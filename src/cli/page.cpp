@@ -34,8 +34,10 @@ fs::path write_page(ReportPage page, const fs::path& folder, bool interactive, c
   return folder / "index.html";
 }
 
-fs::path write_comparison(const std::vector<ComparedRun>& runs, const fs::path& folder, const Session& session) {
+fs::path write_comparison(const std::vector<ComparedRun>& runs, std::vector<std::pair<std::string, std::string>> facts,
+                          const fs::path& folder, const Session& session) {
   ReportPage page = comparison_page(runs);
+  page.facts = std::move(facts);
   for (const ComparedRun& run : runs)
     if (!run.failed()) page.facts.emplace_back(run.name, run.folder.string());
   page.facts.emplace_back("Date", today());

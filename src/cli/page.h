@@ -17,8 +17,10 @@ std::filesystem::path write_page(ReportPage page, const std::filesystem::path& f
 /// Today, UTC: "2026-11-22".
 std::string today();
 
-/// The page over `runs` with its figures, survey.csv and comparison.json, in `folder`; returns the page.
-std::filesystem::path write_comparison(const std::vector<ComparedRun>& runs, const std::filesystem::path& folder,
-                                       const Session& session);
+/// The page over `runs` with its figures, survey.csv and comparison.json, in `folder`; returns the page. `facts` stand
+/// first in how it was made.
+std::filesystem::path write_comparison(const std::vector<ComparedRun>& runs,
+                                       std::vector<std::pair<std::string, std::string>> facts,
+                                       const std::filesystem::path& folder, const Session& session);
 
 }  // namespace spikescope
