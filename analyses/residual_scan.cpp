@@ -161,6 +161,8 @@ std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians
         entry.prompt = prompt;
         top.add(entry);
       }
+      if (layer.prompt_top.empty() || LargerMagnitude()(window.top[0], layer.prompt_top[0]))
+        layer.prompt_top = std::move(window.top);
       layer.published_flags += window.published_flags;
       layer.published_windows += window.published_flags > 0;
       layer.window_median[static_cast<size_t>(prompt)] = window.median;

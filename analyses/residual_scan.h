@@ -67,6 +67,7 @@ struct LayerScan {
   float median = 0.0f;                          ///< lower median of |h| over all entries of all prompts
   std::vector<float> window_median;             ///< [prompts]
   std::vector<StateEntry> top;                  ///< kTopEntries at most
+  std::vector<StateEntry> prompt_top;           ///< the same of the prompt that holds the largest alone
   int64_t published_flags = 0;                  ///< entries, each against the median of its window
   int64_t published_windows = 0;                ///< windows with at least one of them
   std::vector<std::vector<TokenSpike>> spikes;  ///< [prompts]

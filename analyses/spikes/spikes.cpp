@@ -13,6 +13,13 @@
 namespace spikescope {
 namespace {
 
+Json entries_json(std::span<const StateEntry> entries) {
+  Json json = Json::array();
+  for (const StateEntry& entry : entries)
+    json.push_back({{"prompt", entry.prompt}, {"token", entry.token}, {"dim", entry.dim}, {"value", entry.value}});
+  return json;
+}
+
 Json layers_json(std::span<const LayerScan> layers) {
   Json json = Json::array();
   for (size_t l = 0; l < layers.size(); ++l) {
@@ -22,11 +29,8 @@ Json layers_json(std::span<const LayerScan> layers) {
     row["median"] = number_or_null(layer.median);
     row["max"] = layer.max();
     row["ratio"] = number_or_null(layer.max() / layer.median);
-    row["top"] = Json::array();
-    for (const StateEntry& entry : layer.top) {
-      row["top"].push_back(
-          {{"prompt", entry.prompt}, {"token", entry.token}, {"dim", entry.dim}, {"value", entry.value}});
-    }
+    row["top"] = entries_json(layer.top);
+    row["prompt_top"] = entries_json(layer.prompt_top);
     row["published_rule_flags"] = layer.published_flags;
     row["published_rule_windows"] = layer.published_windows;
     int64_t tokens = 0;

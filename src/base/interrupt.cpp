@@ -7,6 +7,7 @@ namespace spikescope {
 namespace {
 
 volatile std::sig_atomic_t caught_signal = 0;
+int guards = 0;
 
 void remember(int signal) {
   if (caught_signal) {
@@ -18,7 +19,8 @@ void remember(int signal) {
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard() : outermost_(guards++ == 0) {
+  if (!outermost_) return;
   caught_signal = 0;
   for (int i = 0; i < 3; ++i) {
     sigaction(kSignals[i], nullptr, &old_[i]);
@@ -30,6 +32,8 @@ InterruptGuard::InterruptGuard() {
 }
 
 InterruptGuard::~InterruptGuard() {
+  --guards;
+  if (!outermost_) return;
   for (int i = 0; i < 3; ++i) sigaction(kSignals[i], &old_[i], nullptr);
   if (caught_signal) std::raise(caught_signal);
 }

@@ -8,7 +8,7 @@ namespace spikescope {
 /// While it lives, SIGINT, SIGTERM and SIGHUP only set a flag; a second one ends the program at once. Its destructor
 /// puts the old handlers back and, if one of the signals came, raises it again: the program then ends as the signal
 /// asks, after the destructors of everything made after this object. Signals that were ignored (nohup) stay ignored.
-/// One at a time a process.
+/// A guard within the life of another shares its flag and leaves the signal to it. For one thread.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -23,6 +23,7 @@ class InterruptGuard {
 
  private:
   static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  const bool outermost_;
   struct sigaction old_[3];
 };
 

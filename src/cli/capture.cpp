@@ -77,11 +77,9 @@ void add_dtype_option(CLI::App& command, Dtype& dtype) {
       ->option_text("float32|bf16 [float32]");
 }
 
-void add_capture_options(CLI::App& command, CaptureOptions& options) {
+void add_pass_options(CLI::App& command, CaptureOptions& options) {
   PromptRequest& prompts = options.prompts;
-  command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command.add_option("--as", options.as, "Read the checkpoint as this family (docs/families.md), whatever it calls itself");
-  command.add_option("--out", options.out, "Folder for the results")->required();
   command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->group("Prompts");
   command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")
       ->group("Prompts");
@@ -113,11 +111,17 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
       ->capture_default_str()
       ->group("Dump");
   add_dtype_option(command, options.dtype);
+  command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
+}
+
+void add_capture_options(CLI::App& command, CaptureOptions& options) {
+  command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
+  command.add_option("--out", options.out, "Folder for the results")->required();
+  add_pass_options(command, options);
   command.add_flag("--resume", options.request.storage.resume,
                    "Go on from what a stopped or killed run has left in OUT; the other options have to be the same");
   command.add_flag("--profile", options.profile,
                    "Say where the time went, and write OUT/profile.json, a trace that ui.perfetto.dev opens");
-  command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
 }
 
 namespace {
@@ -179,26 +183,31 @@ void join_captures(const CaptureOptions& options, const std::vector<CaptureOptio
   join_towers(options.out, names, text.get());
 }
 
+PreparedCapture prepare_capture(CaptureOptions& options, const Session& session) {
+  PreparedCapture prepared;
+  prepared.checkpoint = Checkpoint::open(resolve_model(options.model), options.as, options.tower);
+  options.prompts.bos = parse_bos(options.bos);
+  std::optional<Tokenizer> tokenizer;
+  prepared.tokens = read_inputs(*prepared.checkpoint, options, tokenizer);
+  prepared.info.model = prepared.checkpoint->path().string();
+  prepared.info.model_name = model_name(options.model);
+  prepared.info.command = session.command_line;
+  prepared.info.version = version();
+  prepared.info.dtype = dtype_name(options.dtype);
+  prepared.info.storage = options.request.storage.storage;
+  prepared.info.bos = bos_description(options.prompts, tokenizer ? &*tokenizer : nullptr);
+  return prepared;
+}
+
 CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   set_threads(session.threads);
-  const auto checkpoint = Checkpoint::open(resolve_model(options.model), options.as, options.tower);
-  PromptRequest& prompts = options.prompts;
-  prompts.bos = parse_bos(options.bos);
-  std::optional<Tokenizer> tokenizer;
-  const DumpTokens tokens = read_inputs(*checkpoint, options, tokenizer);
-
+  const PreparedCapture prepared = prepare_capture(options, session);
+  const auto& [checkpoint, tokens, info] = prepared;
   choose_products(options.dtype);
   warn_of_slow_blas(session);
   const Architecture& a = checkpoint->architecture();
   check_products({{a.d_model, a.z_size(), a.mlp_width, a.head_dim}});
 
-  DumpInfo info;
-  info.model = checkpoint->path().string();
-  info.model_name = model_name(options.model);
-  info.command = session.command_line;
-  info.version = version();
-  info.dtype = dtype_name(options.dtype);
-  info.bos = bos_description(prompts, tokenizer ? &*tokenizer : nullptr);
   note(session,
        fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,
                    checkpoint->architecture().n_layers, checkpoint->architecture().d_model, format_count(tokens.size()),
@@ -218,8 +227,7 @@ CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   progress.done();
   if (summary.resumed_layer > 0) note(session, fmt::format("resumed from layer {}", summary.resumed_layer));
   if (summary.stopped_layer > 0)
-    note(session,
-         fmt::format("stopped before layer {}; go on with the same command and --resume", summary.stopped_layer));
+    note(session, fmt::format("stopped before layer {}; {}", summary.stopped_layer, options.to_resume));
   if (options.profile) {
     print_profile(stop_profile(), summary.seconds);
     write_file(options.out / "profile.json", profile_trace());

@@ -10,6 +10,7 @@
 
 #include "capture/capture.h"
 #include "capture/prompts.h"
+#include "families/checkpoint.h"
 #include "model/product.h"
 
 namespace spikescope {
@@ -29,6 +30,8 @@ void add_run(CLI::App& app, Session& session);
 void add_capture(CLI::App& app, Session& session);
 void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
+void add_compare(CLI::App& app, Session& session);
+void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_families(CLI::App& app, Session& session);
 void add_tokenize(CLI::App& app, Session& session);
@@ -50,6 +53,7 @@ struct CaptureOptions {
   CaptureRequest request;
   bool profile = false;
   Dtype dtype = Dtype::float32;
+  std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
 /// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no towers.
 /// A tower is run where there is something for it: images for one, texts (the built-in ones where there are no images) for
@@ -57,14 +61,28 @@ struct CaptureOptions {
 std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options);
 /// After the captures of several towers: OUT/dump over them.
 void join_captures(const CaptureOptions& options, const std::vector<CaptureOptions>& towers);
-/// Adds --model, the prompt options, --out, --storage, --gzip and --profile.
+/// Adds what --model and --out do not name: the prompt options, --storage, --gzip, --dtype and --losses.
+void add_pass_options(CLI::App& command, CaptureOptions& options);
+/// The same with --model, --out, --resume and --profile.
 void add_capture_options(CLI::App& command, CaptureOptions& options);
+/// A capture that is about to run: the checkpoint open, prompts read.
+struct PreparedCapture {
+  std::unique_ptr<Checkpoint> checkpoint;
+  DumpTokens tokens;
+  DumpInfo info;  ///< without what the pass itself fills in: hash, family, config
+};
+PreparedCapture prepare_capture(CaptureOptions& options, const Session& session);
 /// Runs a capture as the options say; prints notes on standard error.
 CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 /// The summary as JSON: what capture --json prints.
 Json to_json(const CaptureSummary& summary);
 /// A result for each run as one document: an object by tower, or the only one as it is.
 Json by_tower(const std::vector<CaptureOptions>& runs, const Json& results);
+
+/// Asks for what all analyses need besides.
+void add_needs_of_all(CaptureRequest& request);
+/// Captures, analyses and reports: `run`. A capture that was stopped (stopped_layer) is left as it is.
+CaptureSummary run_all(CaptureOptions& options, const Session& session);
 
 /// Runs the analyses of those names (all when empty) on OUT and prints notes on standard error; `model` may be empty:
 /// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is

@@ -1,25 +1,20 @@
 #include "report/report.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <cmath>
-#include <ctime>
 #include <fstream>
 #include <thread>
 
 #include "analyses/run.h"
 #include "base/fail.h"
-#include "base/progress.h"
 #include "base/text.h"
-#include "catalogue/catalogue.h"
 #include "cli/command.h"
+#include "cli/page.h"
 
 namespace fs = std::filesystem;
 
 namespace spikescope {
-
-extern const std::string_view embedded_notices;  // THIRD_PARTY_NOTICES.md
 
 namespace {
 
@@ -46,7 +41,7 @@ std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump
       {"BOS", info.bos},
       {"Precision", fmt::format("{} pass, {} dump, statistics in float64", info.dtype, info.storage)},
       {"Machine", fmt::format("{}, {} cores", processor(), std::thread::hardware_concurrency())},
-      {"Date", fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)))},
+      {"Date", today()},
       {"Command", info.command},
       {"Version", "spikescope " + info.version},
   };
@@ -98,25 +93,12 @@ std::string summary_of(const DumpReader& dump, const std::vector<Finding>& findi
   return text;
 }
 
-/// plotly.js as scripts/demo.sh leaves it; empty when it is not there.
-fs::path plotly_file() {
-  const fs::path path = cache_folder() / "plotly.min.js";
-  return fs::exists(path) ? path : fs::path();
-}
-
-fs::path write_page(const fs::path& out, bool interactive, const Session& session) {
+fs::path write_report_of(const fs::path& out, bool interactive, const Session& session) {
   const DumpReader dump(out);
   std::vector<AnalysisResult> results = load_results(out);
   if (results.empty())
     fail("{}: there are no results to report; run: spikescope analyze {}", (out / "results").string(), out.string());
-  const fs::path plotly = plotly_file();
-  if (interactive && plotly.empty())
-    note(session,
-         fmt::format(
-             "note: {} is missing, so the page has pictures instead of interactive figures; scripts/demo.sh fetches it",
-             (cache_folder() / "plotly.min.js").string()));
   ReportPage page;
-  page.interactive = interactive && !plotly.empty();
   page.title = dump.info().model_name;
   page.facts = facts_of(dump);
   page.findings = findings_of(results);
@@ -125,16 +107,12 @@ fs::path write_page(const fs::path& out, bool interactive, const Session& sessio
         {std::string(result.analysis->name), std::string(result.analysis->title), std::move(result.section)});
   }
   page.summary = summary_of(dump, page.findings);
-  page.notices = {{"Third-party notices", std::string(embedded_notices)}};
-  Progress progress("report", session.quiet);
-  progress.update(0.1, "drawing figures");
-  write_report(page, out / "report", plotly);
-  return out / "report" / "index.html";
+  return write_page(std::move(page), out / "report", interactive, session);
 }
 
 }  // namespace
 
-fs::path write_report_for(const fs::path& out, const Session& session) { return write_page(out, true, session); }
+fs::path write_report_for(const fs::path& out, const Session& session) { return write_report_of(out, true, session); }
 
 void add_report(CLI::App& app, Session& session) {
   struct Options {
@@ -150,7 +128,7 @@ void add_report(CLI::App& app, Session& session) {
   command->add_flag("--still", options->still, "Pictures instead of interactive figures");
   command->callback([options, &session] {
     session.action = [options, &session] {
-      const fs::path page = write_page(options->out, !options->still, session);
+      const fs::path page = write_report_of(options->out, !options->still, session);
       if (session.json)
         fmt::print("{}\n", json_text({{"report", page.string()}}));
       else

@@ -8,6 +8,25 @@ namespace fs = std::filesystem;
 
 namespace spikescope {
 
+void add_needs_of_all(CaptureRequest& request) {
+  std::vector<const Analysis*> all;
+  for (const Analysis& analysis : analyses()) all.push_back(&analysis);
+  const Needs needs = combined_needs(all);
+  request.points.insert(request.points.end(), needs.points.begin(), needs.points.end());
+  request.sinks = needs.sinks;
+  request.writers = needs.writers;
+}
+
+CaptureSummary run_all(CaptureOptions& options, const Session& session) {
+  add_needs_of_all(options.request);
+  const CaptureSummary summary = run_capture(options, session);
+  if (summary.stopped_layer > 0) return summary;
+  note(session, fmt::format("captured in {:.1f} s", summary.seconds));
+  run_analyses_on(options.out, {}, options.model, true, session);
+  write_report_for(options.out, session);
+  return summary;
+}
+
 void add_run(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("run", "Capture, analyse and report, in one go");
   command->footer(R"(Examples:
@@ -21,20 +40,11 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
       ->group("Dump");
   command->callback([options, &session] {
     session.action = [options, &session] {
-      std::vector<const Analysis*> all;
-      for (const Analysis& analysis : analyses()) all.push_back(&analysis);
-      const Needs needs = combined_needs(all);
-      CaptureRequest& request = options->request;
-      request.points.insert(request.points.end(), needs.points.begin(), needs.points.end());
-      request.sinks = needs.sinks;
-      request.writers = needs.writers;
       std::vector<CaptureOptions> runs = of_each_tower(*options);
       Json results = Json::array();
       for (CaptureOptions& run : runs) {
-        const CaptureSummary summary = run_capture(run, session);
-        note(session, fmt::format("captured in {:.1f} s", summary.seconds));
-        run_analyses_on(run.out, {}, run.model, true, session);
-        const fs::path page = write_report_for(run.out, session);
+        const CaptureSummary summary = run_all(run, session);
+        const fs::path page = run.out / "report" / "index.html";
         results.push_back({{"capture", to_json(summary)},
                            {"results", (run.out / "results").string()},
                            {"report", page.string()}});

@@ -137,4 +137,15 @@ std::string to_csv(const Figure& figure) {
   return csv.take();
 }
 
+std::string to_csv(const Table& table) {
+  CsvWriter csv;
+  const auto line = [&](const std::vector<std::string>& cells) {
+    for (const std::string& cell : cells) csv.text(cell);
+    csv.end_line();
+  };
+  line(table.columns);
+  for (const auto& row : table.rows) line(row);
+  return csv.take();
+}
+
 }  // namespace spikescope

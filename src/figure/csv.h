@@ -12,4 +12,7 @@ namespace spikescope {
 /// significant digits; NaN is an empty field. Throws Error for a figure that check_figure refuses.
 std::string to_csv(const Figure& figure);
 
+/// A table's columns and rows, in the same way; its cells as they are.
+std::string to_csv(const Table& table);
+
 }  // namespace spikescope

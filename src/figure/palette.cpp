@@ -6,7 +6,8 @@
 namespace spikescope {
 namespace {
 
-constexpr std::array<std::string_view, 6> kSeries = {"#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"};
+constexpr std::array<std::string_view, kSeriesColors> kSeries = {"#0072b2", "#d55e00", "#009e73",
+                                                                 "#e69f00", "#cc79a7", "#56b4e9"};
 constexpr std::array<std::string_view, 11> kViridis = {"#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
                                                        "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725"};
 constexpr std::array<std::string_view, 6> kBlues = {"#f7fbff", "#d6e6f4", "#abd0e6", "#6aaed6", "#3787c0", "#105ba4"};
@@ -17,7 +18,7 @@ unsigned rgb(std::string_view color) {
 
 }  // namespace
 
-std::string_view series_color(size_t n) { return kSeries[n % kSeries.size()]; }
+std::string_view series_color(size_t n) { return kSeries[n % kSeriesColors]; }
 std::span<const std::string_view> viridis() { return kViridis; }
 std::span<const std::string_view> blues() { return kBlues; }
 

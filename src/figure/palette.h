@@ -9,8 +9,9 @@
 
 namespace spikescope {
 
+inline constexpr size_t kSeriesColors = 6;
 /// Colour of the n-th series, "#0072b2": Okabe and Ito's eight without black and yellow, which vanish on a dark or a
-/// white page. Repeats after six.
+/// white page. Repeats after kSeriesColors.
 std::string_view series_color(size_t n);
 
 /// Viridis (van der Walt and Smith), eleven even steps from low to high.
