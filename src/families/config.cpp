@@ -71,6 +71,7 @@ std::vector<T> Config::array(std::string_view key, int64_t count) const {
 std::vector<int64_t> Config::integers_or_none(std::string_view key, int64_t count) const {
   return array<int64_t>(key, count);
 }
+std::vector<bool> Config::flags_or_none(std::string_view key, int64_t count) const { return array<bool>(key, count); }
 std::vector<std::string> Config::texts_or_none(std::string_view key, int64_t count) const {
   return array<std::string>(key, count);
 }

@@ -27,6 +27,7 @@ class Config {
   std::string text_or(std::string_view key, const std::string& fallback) const;
   /// The array of so many values; empty when the key is missing or null.
   std::vector<int64_t> integers_or_none(std::string_view key, int64_t count) const;
+  std::vector<bool> flags_or_none(std::string_view key, int64_t count) const;
   std::vector<std::string> texts_or_none(std::string_view key, int64_t count) const;
   std::vector<double> numbers_or_none(std::string_view key, int64_t count) const;
   /// null when the key is missing or null.
