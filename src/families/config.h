@@ -18,7 +18,7 @@ class Config {
   Config(const Json& json, std::string what, std::string prefix = "");
 
   /// Values of keys that must be there, and with a default for those that are missing or null. Throw Error, naming file
-  /// and key, for another type, and for numbers that are not finite.
+  /// and key, for another type, for numbers that are not finite, and for integers beyond 2^31.
   int64_t integer(std::string_view key) const;
   int64_t integer_or(std::string_view key, int64_t fallback) const;
   double number(std::string_view key) const;
