@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <string>
 
 namespace spikescope::testing {
 
@@ -12,6 +13,20 @@ namespace spikescope::testing {
 inline std::filesystem::path shared_folder() {
   if (const char* folder = std::getenv("SPIKESCOPE_SHARED")) return folder;
   return std::filesystem::path(SPIKESCOPE_SOURCE_DIR).parent_path() / "shared";
+}
+
+/// A folder for each model: those of the shared fixtures, and the part of them that lies in the repository.
+inline std::filesystem::path shared_models() { return shared_folder() / "fixtures/models"; }
+inline std::filesystem::path kept_models() { return std::filesystem::path(SPIKESCOPE_SOURCE_DIR) / "tests/golden"; }
+/// A model's folder, kept or shared (where it need not exist).
+inline std::filesystem::path golden_model(const std::string& name) {
+  const std::filesystem::path kept = kept_models() / name;
+  return std::filesystem::exists(kept) ? kept : shared_models() / name;
+}
+
+/// Why a test that needs this folder or file of the shared fixtures is skipped.
+inline std::string no_fixtures_at(const std::filesystem::path& path) {
+  return "no fixtures at " + path.string() + "; set SPIKESCOPE_SHARED to the folder that holds them";
 }
 
 /// Where `spikescope models fetch smollm2-135m` puts the real model; scripts/test.sh fetches it.
@@ -49,7 +64,6 @@ class TemporaryFolder {
   GTEST_SKIP() << "SmolLM2 is not fetched; run: build/spikescope models fetch smollm2-135m"
 
 /// Skips the test, saying why, in a checkout without the shared fixtures.
-#define SKIP_WITHOUT_SHARED(relative)                                                                 \
-  if (!std::filesystem::exists(::spikescope::testing::shared_folder() / (relative)))                  \
-  GTEST_SKIP() << "no fixtures at " << (::spikescope::testing::shared_folder() / (relative)).string() \
-               << "; set SPIKESCOPE_SHARED to the folder that holds them"
+#define SKIP_WITHOUT_SHARED(relative)                                                \
+  if (!std::filesystem::exists(::spikescope::testing::shared_folder() / (relative))) \
+  GTEST_SKIP() << ::spikescope::testing::no_fixtures_at(::spikescope::testing::shared_folder() / (relative))

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -207,6 +208,39 @@ int compare_with_golden(const TensorTable& golden, const Architecture& a, const 
     ++compared;
   }
   return compared;
+}
+
+/// Runs a model on the input of the golden tensors in `folder` and compares all of them with what the pass reports, at
+/// the tolerances that the folder's meta.json states, but for those in `adapted`. `squares`: with hooks on scores and
+/// pattern, by the attention that makes whole squares.
+inline void expect_golden(const ModelWeights& weights, const std::filesystem::path& folder, bool squares,
+                          const std::set<std::string>& adapted = {}) {
+  SafetensorsFile golden = read_safetensors(folder / "golden.safetensors");
+  const Json tolerances = read_json_file(folder / "meta.json").at("tolerances");
+  TokenBatch batch;
+  batch.ids = raw_values<int64_t>(golden.tensors.require("input_ids"));
+  batch.offsets = {0, static_cast<int64_t>(batch.ids.size())};
+
+  Recorder recorder(batch);
+  Hooks hooks;
+  for (const HookPoint& point : hook_points(weights.architecture()))
+    if (squares || point.kind().shape != PointShape::square) hooks.observe(point.name(), recorder.observer());
+  PassObserver none;
+  run_model(weights, batch, hooks, none);
+
+  TensorTable compared;
+  int64_t expected = 0;
+  for (const TensorInfo& tensor : golden.tensors.tensors()) {
+    const std::string kind = tensor.name.substr(tensor.name.rfind('.') + 1);
+    if (kind == "input_ids" || kind == "mask" || adapted.contains(kind)) continue;
+    compared.add(tensor);
+    if (squares || (kind != "scores" && kind != "probs")) ++expected;
+  }
+  const int count =
+      compare_with_golden(compared, weights.architecture(), recorder, squares, [&](const std::string& name) {
+        return tolerances.contains(name) ? tolerances.at(name).at("atol").get<double>() : 0.0;  // of integers
+      });
+  EXPECT_EQ(count, expected) << "all is compared but input_ids, masks and (without squares) scores and probs";
 }
 
 }  // namespace spikescope::testing

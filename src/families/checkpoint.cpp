@@ -132,10 +132,18 @@ std::string prefix_in(const TensorTable& tensors, const Family& family) {
   return std::string(family.prefix);
 }
 
-/// Buffers that old versions of transformers saved with the weights; a pass makes them itself.
+/// Buffers that old versions of transformers saved with the weights, which a pass makes itself; and GGUF's RoPE, which
+/// the architecture is made from.
 bool is_buffer(std::string_view tensor) {
-  constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq", ".attn.bias",   ".attn.masked_bias",
-                                        ".attention.bias",     ".masked_bias", "position_ids"};
+  constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq",
+                                        ".attn.bias",
+                                        ".attn.masked_bias",
+                                        ".attention.bias",
+                                        ".masked_bias",
+                                        "position_ids",
+                                        "rope_freqs.weight",
+                                        "rope_factors_long.weight",
+                                        "rope_factors_short.weight"};
   return std::any_of(std::begin(kEnds), std::end(kEnds), [&](std::string_view end) { return tensor.ends_with(end); });
 }
 

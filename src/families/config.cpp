@@ -13,6 +13,13 @@ double finite(double value, const std::string& key, const std::string& what) {
   return value;
 }
 
+/// Far above any size, low enough that a product of two does not overflow.
+int64_t bounded(int64_t value, const std::string& key, const std::string& what) {
+  constexpr int64_t kLargest = int64_t{1} << 31;
+  if (value < -kLargest || value > kLargest) fail("{}: '{}' is {}; expected at most {}", what, key, value, kLargest);
+  return value;
+}
+
 }  // namespace
 
 Config::Config(const Json& json, std::string what, std::string prefix)
@@ -24,9 +31,11 @@ std::string Config::full(std::string_view key) const {
   return name;
 }
 
-int64_t Config::integer(std::string_view key) const { return json_get<int64_t>(json_, full(key), what_); }
+int64_t Config::integer(std::string_view key) const {
+  return bounded(json_get<int64_t>(json_, full(key), what_), full(key), what_);
+}
 int64_t Config::integer_or(std::string_view key, int64_t fallback) const {
-  return json_get_or<int64_t>(json_, full(key), fallback, what_);
+  return bounded(json_get_or<int64_t>(json_, full(key), fallback, what_), full(key), what_);
 }
 double Config::number(std::string_view key) const {
   return finite(json_get<double>(json_, full(key), what_), full(key), what_);
@@ -71,6 +80,7 @@ std::vector<T> Config::array(std::string_view key, int64_t count) const {
 std::vector<int64_t> Config::integers_or_none(std::string_view key, int64_t count) const {
   return array<int64_t>(key, count);
 }
+std::vector<bool> Config::flags_or_none(std::string_view key, int64_t count) const { return array<bool>(key, count); }
 std::vector<std::string> Config::texts_or_none(std::string_view key, int64_t count) const {
   return array<std::string>(key, count);
 }

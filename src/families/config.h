@@ -18,7 +18,7 @@ class Config {
   Config(const Json& json, std::string what, std::string prefix = "");
 
   /// Values of keys that must be there, and with a default for those that are missing or null. Throw Error, naming file
-  /// and key, for another type, and for numbers that are not finite.
+  /// and key, for another type, for numbers that are not finite, and for integers beyond 2^31.
   int64_t integer(std::string_view key) const;
   int64_t integer_or(std::string_view key, int64_t fallback) const;
   double number(std::string_view key) const;
@@ -27,6 +27,7 @@ class Config {
   std::string text_or(std::string_view key, const std::string& fallback) const;
   /// The array of so many values; empty when the key is missing or null.
   std::vector<int64_t> integers_or_none(std::string_view key, int64_t count) const;
+  std::vector<bool> flags_or_none(std::string_view key, int64_t count) const;
   std::vector<std::string> texts_or_none(std::string_view key, int64_t count) const;
   std::vector<double> numbers_or_none(std::string_view key, int64_t count) const;
   /// null when the key is missing or null.

@@ -13,6 +13,7 @@ Architecture deepseek_like(const Config& c) {
   a.attention_bias = c.flag_or("attention_bias", false);
   a.attention_out_bias = a.attention_bias;
   const int64_t still = c.integer("qk_nope_head_dim"), turned = c.integer("qk_rope_head_dim");
+  if (still < 0) c.fail_value("qk_nope_head_dim", "0 or more");
   a.latent = {.q_rank = c.integer_or("q_lora_rank", 0), .kv_rank = c.integer("kv_lora_rank")};
   a.n_kv_heads = a.n_heads;
   a.head_dim = still + turned;
@@ -32,8 +33,10 @@ Architecture deepseek_like(const Config& c) {
                .scale = c.number_or("routed_scaling_factor", 1.0),
                .groups = c.integer_or("n_group", 1),
                .groups_per_token = c.integer_or("topk_group", 1)};
+  if (!(a.experts.scale >= 0.0 && a.experts.scale < 1e6)) c.fail_value("routed_scaling_factor", "0 to 1e6");
   c.expect("moe_layer_freq", 1);
   const int64_t first = c.integer_or("first_k_dense_replace", 0);
+  if (first < 0) c.fail_value("first_k_dense_replace", "0 or more");
   for (int64_t layer = first; layer < a.n_layers && a.experts.count > 0; ++layer)
     a.blocks[static_cast<size_t>(layer)].experts = true;
   return a;

@@ -11,11 +11,18 @@ namespace {
 
 constexpr int kLocal = 0, kGlobal = 1;  // of Architecture::ropes
 
-Architecture gemma3(Architecture a, const Config& c, int64_t window, int64_t pattern) {
+using Slides = std::function<bool(int64_t layer)>;
+
+/// All but one block in `pattern`.
+Slides but_one_in(int64_t pattern, const Config& c) {
+  if (pattern < 1) fail("{}: the pattern of sliding blocks is {}; expected 1 or more", c.what(), pattern);
+  return [pattern](int64_t layer) { return (layer + 1) % pattern != 0; };
+}
+
+Architecture gemma3(Architecture a, const Config& c, int64_t window, const Slides& slides) {
   a.norm_places = NormPlaces::sandwich;
   a.qk_norm = QkNorm::head;
-  if (pattern < 1) fail("{}: the pattern of sliding blocks is {}; expected 1 or more", c.what(), pattern);
-  set_windows(a, c, window, [pattern](int64_t layer) { return (layer + 1) % pattern != 0; });
+  set_windows(a, c, window, slides);
   for (BlockPlan& block : a.blocks) block.rope = block.window > 0 ? kLocal : kGlobal;
   return a;
 }
@@ -24,7 +31,7 @@ Architecture from_config(const Config& c, const TensorTable&) {
   const int64_t window = c.integer_or("sliding_window", 4096);
   if (window < 1) c.fail_value("sliding_window", "1 or more");
   const int64_t pattern = c.integer_or("sliding_window_pattern", c.integer_or("_sliding_window_pattern", 6));
-  Architecture a = gemma3(gemma_like(c), c, window, pattern);
+  Architecture a = gemma3(gemma_like(c), c, window, but_one_in(pattern, c));
   a.attention_scale = 1.0 / std::sqrt(c.number_or("query_pre_attn_scalar", static_cast<double>(a.head_dim)));
   a.attention_softcap = c.number_or("attn_logit_softcapping", 0.0);
   a.logit_softcap = c.number_or("final_logit_softcapping", 0.0);
@@ -44,12 +51,20 @@ Architecture from_config(const Config& c, const TensorTable&) {
   return a;
 }
 
-Architecture from_gguf(const Config& c, const TensorTable& tensors) {
-  const int64_t window = c.integer("attention.sliding_window");
-  if (window < 1) c.fail_value("attention.sliding_window", "1 or more");
+/// A number as in config.json, a flag for each block, or (in most files) nothing.
+Slides gguf_slides(const Config& c, int64_t layers) {
   const Json* pattern = c.find("attention.sliding_window_pattern");
-  Architecture a = gemma3(gemma_like_gguf(c, tensors), c, window,
-                          pattern && pattern->is_number_integer() ? pattern->get<int64_t>() : 6);
+  if (!pattern || !pattern->is_array()) return but_one_in(c.integer_or("attention.sliding_window_pattern", 6), c);
+  return [flags = c.flags_or_none("attention.sliding_window_pattern", layers)](int64_t layer) {
+    return flags[static_cast<size_t>(layer)];
+  };
+}
+
+Architecture from_gguf(const Config& c, const TensorTable& tensors) {
+  Architecture a = gemma_like_gguf(c, tensors);
+  // No window: the model has none.
+  a = gemma3(std::move(a), c, c.integer_or("attention.sliding_window", 0), gguf_slides(c, a.n_layers));
+  a.logit_softcap = c.number_or("final_logit_softcapping", 0.0);
   // The metadata lack the scale; the 27B model alone has another one than its heads' size gives.
   constexpr int64_t kLayersOf27B = 62;
   if (a.n_layers == kLayersOf27B)

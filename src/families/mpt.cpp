@@ -31,7 +31,9 @@ Architecture from_config(const Config& c, const TensorTable&) {
   attention.expect("qk_ln", false);
   attention.expect("prefix_lm", false);
   attention.expect("attn_type", "multihead_attention");
-  a.alibi_slopes = alibi_slopes(a.n_heads, attention.number_or("alibi_bias_max", 8.0));
+  const double most = attention.number_or("alibi_bias_max", 8.0);
+  if (!(most > 0.0)) attention.fail_value("alibi_bias_max", "a positive number");
+  a.alibi_slopes = alibi_slopes(a.n_heads, most);
   a.attention_scale = attention.number_or("softmax_scale", 1.0 / std::sqrt(static_cast<double>(a.head_dim)));
   a.qkv_clip = attention.number_or("clip_qkv", 0.0);
   return a;

@@ -139,21 +139,24 @@ double yarn_attention_scale(const Config& config) {
 
 Rope read_gguf_rope(const Config& metadata, const TensorTable& tensors, int64_t dims, int64_t context_length) {
   Rope rope = unscaled(metadata, metadata.number_or("rope.freq_base", 10000.0), dims);
-  const std::string type = metadata.text_or("rope.scaling.type", "none");
-  if (type == "none" || type == "longrope") {
-    // Files from before scaling.type had scale_linear alone.
-    if (const double linear = positive_or(metadata, "rope.scale_linear", 1.0); linear != 1.0)
-      scale_linear(rope, linear);
-  } else if (const double factor = positive(metadata, "rope.scaling.factor"); type == "linear") {
-    scale_linear(rope, factor);
+  // A factor without a type is linear; older files call it scale_linear. 0: none.
+  const std::string type = metadata.text_or("rope.scaling.type", "linear");
+  const double given = metadata.number_or("rope.scaling.factor", metadata.number_or("rope.scale_linear", 0.0));
+  const double factor = given == 0.0 ? 1.0 : positive(metadata, "rope.scaling.factor", given);
+  if (type == "linear") {
+    if (factor != 1.0) scale_linear(rope, factor);
   } else if (type == "yarn") {
     Yarn yarn;
     yarn.factor = factor;
     yarn.original_context =
-        positive_or(metadata, "rope.scaling.original_context_length", static_cast<double>(context_length) / factor);
-    yarn.attention_factor = metadata.number_or("rope.scaling.attn_factor", 0.0) * mscale(factor, 1.0);
+        positive_or(metadata, "rope.scaling.original_context_length", static_cast<double>(context_length));
+    yarn.beta_fast = positive_or(metadata, "rope.scaling.yarn_beta_fast", yarn.beta_fast);
+    yarn.beta_slow = positive_or(metadata, "rope.scaling.yarn_beta_slow", yarn.beta_slow);
+    // yarn_attn_factor is the whole factor; attn_factor multiplies the usual one.
+    yarn.attention_factor = metadata.number_or(
+        "rope.scaling.yarn_attn_factor", metadata.number_or("rope.scaling.attn_factor", 0.0) * mscale(factor, 1.0));
     scale_yarn(rope, yarn);
-  } else {
+  } else if (type != "none" && type != "longrope") {
     metadata.fail_value("rope.scaling.type", "none, linear, yarn or longrope");
   }
   const auto divisors = [&](const char* name) {

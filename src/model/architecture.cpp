@@ -94,6 +94,8 @@ void validate(const Architecture& a, const std::string& what) {
                  {"limit on q, k and v", a.qkv_clip},         {"logit scale", a.logit_scale}};
   for (const auto& [name, value] : factors)
     if (!(value >= 0.0 && value < 1e6)) fail("{}: the {} is {}; expected 0 to 1e6", what, name, value);
+  if (a.attention_scale > 0.0 && a.attention_scale < 1e-6)  // 0: not set yet
+    fail("{}: the attention scale is {}; expected 1e-6 to 1e6", what, a.attention_scale);
   if (any_block(a, [](const BlockPlan& block) { return block.experts; })) validate_experts(a, what);
 }
 

@@ -47,7 +47,10 @@ int64_t index_of(const WeightKey& key) {
 ModelWeights::ModelWeights(const TensorTable& tensors, const Architecture& architecture,
                            const std::function<WeightPlace(const WeightKey&)>& place)
     : tensors_(tensors), architecture_(architecture) {
-  for (const WeightKey& key : weight_keys(architecture)) placed_.emplace(index_of(key), check(place(key), key));
+  // Block by block: a config may ask for far more experts than there are tensors.
+  for (int layer = -1; layer < architecture.n_layers; ++layer)
+    for (const WeightKey& key : weight_keys(architecture, layer))
+      placed_.emplace(index_of(key), check(place(key), key));
 }
 
 ModelWeights::Placed ModelWeights::check(WeightPlace place, const WeightKey& key) const {

@@ -1,12 +1,10 @@
-// Parity with transformers on the shared fixtures: every recorded tensor of every model, at the tolerances its
-// meta.json states, by the streaming attention and by the one that makes whole squares.
+// Parity with transformers: every recorded tensor of every model, at the tolerances its meta.json states, by the
+// streaming attention and by the one that makes whole squares. Models that together have every feature lie in
+// tests/golden (scripts/keep-golden.py), with a part of their tensors; all of them are shared fixtures.
 
 #include "../golden.h"
 
-#include <set>
-
 #include "families/checkpoint.h"
-#include "io/json.h"
 
 namespace fs = std::filesystem;
 
@@ -16,69 +14,63 @@ namespace {
 using testing::Recorder;
 
 struct Case {
-  std::string model;
+  fs::path folder;
   bool legacy;   // config as transformers 4 wrote it
   bool squares;  // hooks on scores and pattern
 };
-void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.model << (c.legacy ? " legacy" : "") << (c.squares ? " squares" : "");
-}
+void PrintTo(const Case& c, std::ostream* out) { *out << c.folder.string(); }
 
 class Golden : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Golden, EveryRecordedTensor) {
   const Case& c = GetParam();
-  SKIP_WITHOUT_SHARED("fixtures/models/" + c.model);
-  const fs::path source = testing::shared_folder() / "fixtures/models" / c.model;
-  const testing::TemporaryFolder folder;
-  for (const auto& entry : fs::directory_iterator(source))
+  if (!fs::exists(c.folder)) GTEST_SKIP() << testing::no_fixtures_at(c.folder);
+  const testing::TemporaryFolder copy;
+  for (const auto& entry : fs::directory_iterator(c.folder))
     if (!entry.path().filename().string().starts_with("config"))
-      fs::create_symlink(entry.path(), folder / entry.path().filename().string());
-  fs::create_symlink(source / (c.legacy ? "config_legacy.json" : "config.json"), folder / "config.json");
+      fs::create_symlink(entry.path(), copy / entry.path().filename().string());
+  fs::create_symlink(c.folder / (c.legacy ? "config_legacy.json" : "config.json"), copy / "config.json");
 
-  const auto checkpoint = Checkpoint::open(folder.path());
+  const auto checkpoint = Checkpoint::open(copy.path());
   EXPECT_TRUE(checkpoint->unused_tensors().empty());
-  const SafetensorsFile golden = read_safetensors(source / "golden.safetensors");
-  const Json meta = read_json_file(source / "meta.json");
-  TokenBatch batch;
-  batch.ids = testing::raw_values<int64_t>(golden.tensors.require("input_ids"));
-  batch.offsets = {0, static_cast<int64_t>(batch.ids.size())};
-
-  Recorder recorder(batch);
-  Hooks hooks;
-  for (const HookPoint& point : hook_points(checkpoint->architecture()))
-    if (c.squares || point.kind().shape != PointShape::square) hooks.observe(point.name(), recorder.observer());
-  PassObserver none;
-  run_model(checkpoint->weights(), batch, hooks, none);
-
-  const int compared = testing::compare_with_golden(
-      golden.tensors, checkpoint->architecture(), recorder, c.squares, [&](const std::string& name) {
-        const Json& tolerances = meta.at("tolerances");
-        return tolerances.contains(name) ? tolerances.at(name).at("atol").get<double>() : 0.0;  // of integers
-      });
-  const int expected = static_cast<int>(golden.tensors.tensors().size()) - 1 -
-                       static_cast<int>(checkpoint->architecture().n_layers) * (c.squares ? 1 : 3);
-  EXPECT_EQ(compared, expected)
-      << "input_ids, masks and (without squares) scores and probs are not compared, all else is";
+  testing::expect_golden(checkpoint->weights(), c.folder, c.squares);
 }
 
-std::vector<Case> cases() {
+std::vector<Case> cases(const fs::path& folder, const std::vector<std::string>& models) {
   std::vector<Case> all;
-  for (const char* model : {"llama",           "llama_bias", "llama3_rope",  "llama_linear_rope",
-                            "llama_yarn_rope", "mistral",    "mixtral",      "qwen2",
-                            "qwen3",           "gemma2",     "gemma3_text",  "phi3",
-                            "smollm3",         "olmo2",      "stablelm",     "deepseek_v2",
-                            "deepseek_v3",     "gpt2",       "gpt2_bare",    "gpt_neox",
-                            "gpt_neox_seq",    "opt",        "bloom",        "mpt",
-                            "falcon",          "falcon_new", "falcon_alibi", "bert"})
+  for (const std::string& model : models)
     for (const bool legacy : {false, true})
-      for (const bool squares : {false, true}) all.push_back({model, legacy, squares});
+      for (const bool squares : {false, true}) all.push_back({folder / model, legacy, squares});
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::ValuesIn(cases()), [](const auto& info) {
-  return info.param.model + (info.param.legacy ? "_legacy" : "") + (info.param.squares ? "_squares" : "");
-});
+std::vector<Case> kept() {
+  return cases(testing::kept_models(), {"bert", "deepseek_v3", "falcon", "falcon_alibi", "falcon_new", "gemma2",
+                                        "gemma3_text", "gpt2_bare", "gpt_neox", "llama_yarn_rope", "mixtral", "mpt",
+                                        "olmo2", "opt", "phi3", "qwen3", "smollm3", "stablelm"});
+}
+
+std::vector<Case> shared() {
+  return cases(testing::shared_models(), {"llama",           "llama_bias", "llama3_rope",  "llama_linear_rope",
+                                          "llama_yarn_rope", "mistral",    "mixtral",      "qwen2",
+                                          "qwen3",           "gemma2",     "gemma3_text",  "phi3",
+                                          "smollm3",         "olmo2",      "stablelm",     "deepseek_v2",
+                                          "deepseek_v3",     "gpt2",       "gpt2_bare",    "gpt_neox",
+                                          "gpt_neox_seq",    "opt",        "bloom",        "mpt",
+                                          "falcon",          "falcon_new", "falcon_alibi", "bert"});
+}
+
+std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+  return info.param.folder.filename().string() + (info.param.legacy ? "_legacy" : "") +
+         (info.param.squares ? "_squares" : "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Kept, Golden, ::testing::ValuesIn(kept()), name_of);
+INSTANTIATE_TEST_SUITE_P(Shared, Golden, ::testing::ValuesIn(shared()), name_of);
+
+TEST(KeptModels, AreThere) {
+  for (const Case& c : kept()) EXPECT_TRUE(fs::exists(c.folder / "golden.safetensors")) << c.folder;
+}
 
 /// GGUF: hidden states, final norm and logits of the dequantised weights, within 1e-5 of each tensor's maximum.
 class GoldenGguf : public ::testing::TestWithParam<const char*> {};

@@ -262,7 +262,7 @@ TEST_F(BadCheckpoint, ConfigsThatContradictThemselvesOrTheTensors) {
   EXPECT_THAT(with("num_hidden_layers", 0), HasSubstr("layers is 0"));
   EXPECT_THAT(with("num_hidden_layers", 2), HasSubstr("belongs to layer 2, but the config has 2 layers"));
   EXPECT_THAT(with("num_hidden_layers", 4), HasSubstr("model.layers.3."));
-  EXPECT_THAT(with("hidden_size", int64_t{1} << 62), HasSubstr("width"));
+  EXPECT_THAT(with("hidden_size", int64_t{1} << 62), HasSubstr("'hidden_size' is 4611686018427387904"));
   EXPECT_THAT(with("num_attention_heads", 0), HasSubstr("heads is 0"));
   EXPECT_THAT(with("num_key_value_heads", 0), HasSubstr("KV heads is 0"));
   EXPECT_THAT(with("vocab_size", -5), HasSubstr("vocabulary is -5"));
