@@ -17,9 +17,9 @@ namespace spikescope {
 namespace {
 
 using ::testing::AllOf;
+using testing::expect_failure;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::expect_failure;
 using testing::run_program;
 using testing::TemporaryFolder;
 
@@ -34,7 +34,8 @@ class Program : public ::testing::Test {
 TEST_F(Program, HelpTeaches) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "tokenize", "models", "selftest"}) {
+  for (const char* command :
+       {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "tokenize", "models", "selftest"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
     const auto help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);
