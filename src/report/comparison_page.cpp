@@ -235,7 +235,7 @@ std::vector<Finding> findings(std::span<const ComparedRun> runs) {
   size_t worked = 0, with_spikes = 0;
   for (const ComparedRun& run : runs) {
     worked += !run.failed();
-    with_spikes += !run.plateaus.empty();
+    with_spikes += !run.spike_tokens.empty();
   }
   std::vector<Finding> all = {{"With spikes", fmt::format("{} of {}", with_spikes, worked),
                                "models with tokens that the automatic rule calls spikes"}};
@@ -255,7 +255,7 @@ std::string summary(std::span<const ComparedRun> runs) {
   std::vector<std::string> with, without, failed;
   std::set<int64_t> windows;
   for (const ComparedRun& run : runs) {
-    (run.failed() ? failed : run.plateaus.empty() ? without : with).push_back(run.name);
+    (run.failed() ? failed : run.spike_tokens.empty() ? without : with).push_back(run.name);
     if (!run.failed()) windows.insert(run.windows);
   }
   const bool in_all = with.size() > 3 && with.size() + failed.size() == runs.size();
