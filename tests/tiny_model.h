@@ -27,9 +27,9 @@ struct TinyTensor {
   std::vector<float> values;
 };
 
-/// Weights of tiny_config(), the same at every call.
-inline std::vector<TinyTensor> tiny_tensors() {
-  std::mt19937 random(11);
+/// Weights of tiny_config(), the same at every call; other ones by `seed`.
+inline std::vector<TinyTensor> tiny_tensors(unsigned seed = 11) {
+  std::mt19937 random(seed);
   std::normal_distribution<float> normal(0.0f, 1.0f);
   std::vector<TinyTensor> tensors;
   const auto add = [&](const std::string& name, std::vector<int64_t> shape, float spread, float center = 0.0f) {
@@ -98,11 +98,11 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
 }
 
 /// config.json, model.safetensors and tokenizer.json.
-inline void write_tiny_model(const std::filesystem::path& folder) {
+inline void write_tiny_model(const std::filesystem::path& folder, unsigned seed = 11) {
   std::filesystem::create_directories(folder);
   write_text(folder / "config.json", tiny_config().dump());
   write_text(folder / "tokenizer.json", tiny_tokenizer().dump());
-  write_tensors(folder / "model.safetensors", tiny_tensors());
+  write_tensors(folder / "model.safetensors", tiny_tensors(seed));
 }
 
 }  // namespace spikescope::testing

@@ -108,6 +108,7 @@ class Survey {
       run.name = entry.name;
       runs.push_back(std::move(run));
     }
+    if (runs.empty()) return;  // stopped within the first: the page of an earlier call stays
     page_error_.clear();
     try {
       const size_t all = record_.entries.size();
@@ -126,9 +127,10 @@ class Survey {
       Json json = to_json(record_, session_);
       json["page"] = page.string();
       fmt::print("{}\n", json_text(json));
-    } else {
+    } else if (fs::exists(page)) {
       fmt::print("page: {}\n", page.string());
     }
+    std::fflush(stdout);  // a signal may end the program before it would
     for (const SurveyEntry& entry : record_.entries)
       if (entry.status == Status::failed) fmt::print(stderr, "spikescope: {}: {}\n", entry.name, entry.error);
     if (!page_error_.empty()) fmt::print(stderr, "spikescope: {}\n", page_error_);
@@ -178,6 +180,8 @@ half-way (they go on), or whose file or settings have changed. Other models of a
   command
       ->add_option("--points", options->capture.request.points, "Hook points to dump besides those the analyses need")
       ->group("Dump");
+  // One value each time: what follows is a model.
+  for (const char* name : {"--prompt", "--points"}) command->get_option(name)->allow_extra_args(false);
   command->callback([options, &session] {
     session.action = [options, &session] {
       check_prompt_files(options->capture.prompts);

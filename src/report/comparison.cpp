@@ -169,7 +169,7 @@ struct ResultsFile {
   ResultsFile(const fs::path& out, std::string_view analysis)
       : path(out / "results" / fmt::format("{}.json", analysis)) {
     if (!fs::exists(path)) {
-      why = fmt::format("no results of `{}`", analysis);
+      why = fmt::format("results/{}.json is missing", analysis);
       return;
     }
     json = read_json_file(path);

@@ -16,6 +16,8 @@ namespace spikescope {
 namespace {
 
 constexpr size_t kTopColumns = 3, kTokenKinds = 2, kDims = 4;
+constexpr int64_t kMostDepths = 64;
+constexpr double kTopOfShares = 1.02;  // so that a line at 1 is seen whole
 constexpr const char* kNothing = "–";
 
 std::string or_dash(double value) { return std::isnan(value) ? kNothing : number(value); }
@@ -101,14 +103,16 @@ Table runs_table(std::span<const ComparedRun> runs) {
 /// A line a run over the relative depth; runs without values in `curve` are left out.
 Figure depth_figure(std::span<const ComparedRun> runs, DepthCurve ComparedRun::*curve) {
   Lines lines;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const DepthCurve& values = runs[i].*curve;
-    Series series{runs[i].name, values.depth, values.value, Series::Mark::line, false, false, {}};
-    // Six colours, then the same dashed, then with points: a run looks the same in every figure of the page.
-    const size_t round = i / kSeriesColors;
+  for (const ComparedRun& run : runs) {
+    if (run.failed()) continue;
+    const DepthCurve& values = run.*curve;
+    Series series{run.name, values.depth, values.value, Series::Mark::line, false, false, {}};
+    // Six colours, then the same dashed, then with points. A run without values takes its place, so that the others
+    // look the same in every figure of the page.
+    const size_t round = lines.series.size() / kSeriesColors;
     series.dashed = round % 2 == 1;
     if (round >= 2) series.mark = Series::Mark::line_and_points;
-    for (const std::string& hover : values.hover) series.hover.push_back(runs[i].name + "\n" + hover);
+    for (const std::string& hover : values.hover) series.hover.push_back(run.name + "\n" + hover);
     if (values.value.empty()) series.name.clear();
     lines.series.push_back(std::move(series));
   }
@@ -150,21 +154,41 @@ Figure sink_rate_figure(std::span<const ComparedRun> runs) {
       "prompts.";
   figure.y.label = "sink rate";
   figure.y.min = 0.0;
-  figure.y.max = 1.0;
+  figure.y.max = kTopOfShares;
   figure.content = Lines{{std::move(bars)}, {}};
   return figure;
 }
 
+/// A row a run, since a dozen curves between 0 and 1 would hide each other. Columns are pieces of the depth; a block
+/// fills those whose middles lie in it.
 Figure sink_depth_figure(std::span<const ComparedRun> runs) {
-  Figure figure = depth_figure(runs, &ComparedRun::sinks);
+  HeatMap map;
+  map.z_label = "share of heads";
+  map.z_min = 0.0;
+  map.z_max = 1.0;
+  int64_t columns = 1;
+  for (const ComparedRun& run : runs)
+    columns = std::clamp(static_cast<int64_t>(run.sinks.value.size()), columns, kMostDepths);
+  for (int64_t i = 0; i < columns; ++i) map.x.push_back((static_cast<double>(i) + 0.5) / static_cast<double>(columns));
+  Figure figure;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {  // rows go up the axis, tables down
+    if (run->sinks.value.empty()) continue;
+    map.y.push_back(static_cast<double>(map.y.size()));
+    figure.y.categories.push_back(run->name);
+    for (const double depth : map.x) {
+      const auto block = static_cast<size_t>(depth * static_cast<double>(run->sinks.value.size()));
+      map.z.push_back(run->sinks.value[block]);
+      map.hover.push_back(run->name + "\n" + run->sinks.hover[block]);
+    }
+  }
   figure.id = "compare-sinks";
   figure.title = "Sinks by depth";
   figure.caption =
-      "Share of each block's heads that give the first token more than 0.3 of their attention. A block stands at the "
-      "depth of the residual state that it reads.";
-  figure.y.label = "share of heads";
-  figure.y.min = 0.0;
-  figure.y.max = 1.0;
+      "Share of each block's heads that give the first token more than 0.3 of their attention. Depth 0 is where the "
+      "first "
+      "block begins, 1 where the last one ends.";
+  figure.x.label = "depth (block / number of blocks)";
+  figure.content = std::move(map);
   return figure;
 }
 
@@ -177,7 +201,7 @@ Figure constancy_figure(std::span<const ComparedRun> runs) {
       "them: "
       "1 means one and the same vector.";
   figure.y.label = "cosine of spike tokens";
-  figure.y.max = 1.0;
+  figure.y.max = kTopOfShares;
   return figure;
 }
 
@@ -208,7 +232,13 @@ std::vector<Finding> findings(std::span<const ComparedRun> runs) {
   const auto largest = [](const ComparedRun& run) { return run.largest(); };
   const auto ratio = [](const ComparedRun& run) { return run.ratio(); };
   const auto sink_rate = [](const ComparedRun& run) { return run.sink_rate; };
-  std::vector<Finding> all;
+  size_t worked = 0, with_spikes = 0;
+  for (const ComparedRun& run : runs) {
+    worked += !run.failed();
+    with_spikes += !run.spike_tokens.empty();
+  }
+  std::vector<Finding> all = {{"With spikes", fmt::format("{} of {}", with_spikes, worked),
+                               "models with tokens that the automatic rule calls spikes"}};
   if (const ComparedRun* run = largest_by(runs, largest))
     all.push_back({"Largest activation", format_count(std::lround(run->largest())),
                    fmt::format("{}, state {} of {}", run->name, run->state, run->blocks)});
@@ -225,11 +255,14 @@ std::string summary(std::span<const ComparedRun> runs) {
   std::vector<std::string> with, without, failed;
   std::set<int64_t> windows;
   for (const ComparedRun& run : runs) {
-    (run.failed() ? failed : run.plateaus.empty() ? without : with).push_back(run.name);
+    (run.failed() ? failed : run.spike_tokens.empty() ? without : with).push_back(run.name);
     if (!run.failed()) windows.insert(run.windows);
   }
+  const bool in_all = with.size() > 3 && with.size() + failed.size() == runs.size();
   std::string text;
-  if (!with.empty()) text += fmt::format("Massive activation spikes stand in {}.", join_words(with));
+  if (!with.empty())
+    text += fmt::format("Massive activation spikes stand in {}.",
+                        in_all ? fmt::format("all {} models", with.size()) : join_words(with));
   if (!without.empty()) text += fmt::format(" None were found in {}.", join_words(without));
   if (!failed.empty()) text += fmt::format(" Without results, since the run failed: {}.", join_words(failed));
   if (windows.size() > 1) text += " The runs are of different numbers of prompts: mind this when comparing them.";

@@ -84,8 +84,10 @@ const std::string_view body_script = R"js(
     layout.width = width;
     layout.modebar = { bgcolor: 'rgba(0,0,0,0)', color: muted, activecolor: ink };
     const bands = layout.annotations?.length ? 22 : 0;
-    layout.margin = { l: 10, r: 14, b: 10, t: 12 + bands + 21 * legendRows(spec, width - 30) };
+    const rows = legendRows(spec, width - 30);
+    layout.margin = { l: 10, r: 14, b: 10, t: 12 + bands + 21 * rows };
     if (narrow()) layout.height = Math.min(layout.height, Math.max(280, Math.round(width * 0.92)));
+    layout.height += 21 * Math.max(0, rows - 2);  // a long legend does not take the plot's room
     for (const [key, axis] of Object.entries(layout)) {
       if (!/^[xy]axis/.test(key)) continue;
       const cells = spec.data[0]?.type === 'heatmap';

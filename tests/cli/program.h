@@ -1,6 +1,7 @@
 // Running the real program and keeping what it says.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <sys/wait.h>
 
 #include <filesystem>
@@ -40,6 +41,16 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments, cons
   result.out = read_file(folder / "out");
   result.err = read_file(folder / "err");
   return result;
+}
+
+/// A failure says why in one line that begins with the program's name, and nothing on standard output.
+inline void expect_failure(const ProgramResult& result, int code, const std::string& message) {
+  EXPECT_EQ(result.exit_code, code) << result.err;
+  EXPECT_THAT(result.err, ::testing::HasSubstr(message));
+  const size_t start = result.err.rfind("spikescope: ");
+  ASSERT_NE(start, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find('\n', start), result.err.size() - 1) << "one line: " << result.err;
+  EXPECT_EQ(result.out, "");
 }
 
 }  // namespace spikescope::testing

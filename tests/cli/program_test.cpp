@@ -17,20 +17,11 @@ namespace spikescope {
 namespace {
 
 using ::testing::AllOf;
+using testing::expect_failure;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::run_program;
 using testing::TemporaryFolder;
-
-/// A failure says why in one line that begins with the program's name, and nothing on standard output.
-void expect_failure(const testing::ProgramResult& result, int code, const std::string& message) {
-  EXPECT_EQ(result.exit_code, code) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(message));
-  const size_t start = result.err.rfind("spikescope: ");
-  ASSERT_NE(start, std::string::npos) << result.err;
-  EXPECT_EQ(result.err.find('\n', start), result.err.size() - 1) << "one line: " << result.err;
-  EXPECT_EQ(result.out, "");
-}
 
 class Program : public ::testing::Test {
  protected:
@@ -43,7 +34,8 @@ class Program : public ::testing::Test {
 TEST_F(Program, HelpTeaches) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "capture", "analyze", "report", "inspect", "families", "tokenize", "models", "selftest"}) {
+  for (const char* command : {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "families", "tokenize",
+                              "models", "selftest"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
     const auto help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);

@@ -7,7 +7,9 @@
 #include "fixtures.h"
 #include "io/output_file.h"
 #include "pages.h"
+#include "report/comparison_page.h"
 #include "report/report.h"
+#include "runs.h"
 
 namespace spikescope {
 namespace {
@@ -87,6 +89,27 @@ TEST(Browser, DrawsEveryFigureWithoutAnError) {
   EXPECT_EQ(count(dom, "class=\"plot waiting\""), 0u);
   EXPECT_EQ(count(dom, "data-picture="), 5u);
   EXPECT_GE(count(dom, "href=\"data:image/svg+xml;base64,"), 6u);
+}
+
+TEST(Browser, DrawsAComparisonOfADozenModels) {
+  SKIP_WITHOUT_BROWSER;
+  SKIP_WITHOUT_PLOTLY;
+  const TemporaryFolder folder;
+  std::vector<ComparedRun> runs;
+  for (int i = 0; i < 12; ++i) {
+    const std::string name = "model-" + std::to_string(i) + " <b>";
+    testing::write_sample_run(folder / std::to_string(i), name, 100.0 * (i + 1));
+    runs.push_back(read_run(folder / std::to_string(i)));
+  }
+  runs[5] = {};
+  runs[5].name = runs[5].error = "<script>broken</script>";
+  write_report(comparison_page(runs), folder / "out", plotly_js());
+  const std::string dom = dom_of(folder, "out/index.html#all");
+  EXPECT_EQ(state(dom, "figures"), "4/4");
+  EXPECT_EQ(state(dom, "errors"), "0") << state(dom, "first-error");
+  EXPECT_EQ(count(dom, "class=\"plot live\""), 4u);
+  EXPECT_GE(count(dom, "class=\"legendtext\""), 22u);  // eleven models in two figures
+  EXPECT_EQ(count(dom, "<b>model"), 0u);
 }
 
 TEST(Browser, DrawsWhatComesIntoSight) {
