@@ -19,14 +19,21 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using testing::error_of;
 
 TEST(ConfigOfAModel, ReadsKeysByTypeAndRemembersThem) {
-  const Json json = {{"a.count", 4.0},     {"a.share", 0.5},        {"a.text", "x"}, {"a.none", nullptr}, {"a.big", int64_t{1} << 40},
-                     {"a.list", {1, 2, 3}}, {"a.flags", {true, false}}, {"a.inner", {{"deep", 7}}}, {"b.count", 1}};
+  const Json json = {{"a.count", 4.0},
+                     {"a.share", 0.5},
+                     {"a.text", "x"},
+                     {"a.none", nullptr},
+                     {"a.big", int64_t{1} << 40},
+                     {"a.list", {1, 2, 3}},
+                     {"a.flags", {true, false}},
+                     {"a.inner", {{"deep", 7}}},
+                     {"b.count", 1}};
   const Config config(json, "file", "a.");
   EXPECT_EQ(config.integer("count"), 4);
   EXPECT_EQ(config.integer_or("none", 3), 3);
@@ -44,7 +51,8 @@ TEST(ConfigOfAModel, ReadsKeysByTypeAndRemembersThem) {
   EXPECT_THAT(error_of([&] { config.integer("big"); }), HasSubstr("file: 'a.big' is 1099511627776; expected at most"));
   EXPECT_THAT(error_of([&] { config.integer("share"); }), HasSubstr("a.share"));
   EXPECT_THAT(error_of([&] { config.integer("missing"); }), HasSubstr("a.missing"));
-  EXPECT_THAT(error_of([&] { config.integers_or_none("list", 2); }), HasSubstr("'a.list' should be a list of 2 values"));
+  EXPECT_THAT(error_of([&] { config.integers_or_none("list", 2); }),
+              HasSubstr("'a.list' should be a list of 2 values"));
   EXPECT_THAT(error_of([&] { config.texts_or_none("list", 3); }), HasSubstr("a.list[0]"));
   EXPECT_THAT(error_of([&] { config.object_or_empty("text"); }), HasSubstr("expected an object"));
   config.expect("missing", true);
@@ -96,11 +104,13 @@ TEST(Families, AreFoundByNameAndHaveNamesForWhatTheyNeed) {
     EXPECT_EQ(find_family(family.name), &family);
     for (const Role role : {Role::token_embedding, Role::w_q, Role::w_o, Role::unembedding})
       EXPECT_FALSE(name_of(family, role).huggingface.pattern.empty()) << family.name << " " << role_name(role);
-    EXPECT_TRUE(family.prefix.empty() || name_of(family, Role::token_embedding).huggingface.pattern.starts_with(family.prefix))
+    EXPECT_TRUE(family.prefix.empty() ||
+                name_of(family, Role::token_embedding).huggingface.pattern.starts_with(family.prefix))
         << family.name << ": the prefix is looked for before the embedding's name";
   }
   EXPECT_EQ(find_family("lama"), nullptr);
-  EXPECT_THAT(error_of([] { name_of(*find_family("bloom"), Role::router); }), HasSubstr("bloom models: no tensor is known for router"));
+  EXPECT_THAT(error_of([] { name_of(*find_family("bloom"), Role::router); }),
+              HasSubstr("bloom models: no tensor is known for router"));
 }
 
 /// 4 heads of 3 on 2 KV heads, width 8.
@@ -200,7 +210,8 @@ TEST(GgufRope, MeansWhatConfigJsonMeans) {
     EXPECT_EQ(gguf.scaling, huggingface.scaling) << pair.gguf;
   }
   const Json doubled = {{"rope.scaling.type", "yarn"}, {"rope.scaling.factor", 4.0}, {"rope.scaling.attn_factor", 2.0}};
-  EXPECT_DOUBLE_EQ(read_gguf_rope(Config(doubled, "gguf"), {}, 16, 256).attention_factor, 2.0 * (0.1 * std::log(4.0) + 1.0));
+  EXPECT_DOUBLE_EQ(read_gguf_rope(Config(doubled, "gguf"), {}, 16, 256).attention_factor,
+                   2.0 * (0.1 * std::log(4.0) + 1.0));
 }
 
 TEST(GgufRope, LongRopeLiesInTensors) {
@@ -208,8 +219,11 @@ TEST(GgufRope, LongRopeLiesInTensors) {
   const auto table = [](const std::vector<float>& short_factors, const std::vector<float>& long_factors) {
     TensorTable tensors;
     const auto add = [&](const char* name, const std::vector<float>& values) {
-      tensors.add({name, {static_cast<int64_t>(values.size())}, find_safetensors_format("F32"),
-                   std::as_bytes(std::span(values)), "file"});
+      tensors.add({name,
+                   {static_cast<int64_t>(values.size())},
+                   find_safetensors_format("F32"),
+                   std::as_bytes(std::span(values)),
+                   "file"});
     };
     add("rope_factors_short.weight", short_factors);
     add("rope_factors_long.weight", long_factors);
