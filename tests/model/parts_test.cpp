@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <numbers>
 #include <random>
 
@@ -46,6 +47,27 @@ TEST(RmsNorm, KeepsOrdinaryValuesBesideASpike) {
     for (int64_t i = 0; i < d; ++i) {
       const double expected = x[row * d + i] / std::sqrt(squares / d + 1e-5) * gain[i];
       EXPECT_NEAR(out[row * d + i], expected, 2e-7 * std::abs(expected) + 1e-12);
+    }
+  }
+}
+
+TEST(LayerNorm, KeepsOrdinaryValuesBesideASpike) {
+  const int64_t d = 577, rows = 2;
+  std::vector<float> x = random_values(rows * d), gain = random_values(d), bias = random_values(2 * d);
+  bias.erase(bias.begin(), bias.begin() + d);
+  x[100] = 23147.1f;
+  for (const float* biases : {static_cast<const float*>(nullptr), static_cast<const float*>(bias.data())}) {
+    std::vector<float> out(rows * d);
+    layer_norm(x.data(), rows, d, d, gain.data(), biases, 1e-5, out.data(), d);
+    for (int64_t row = 0; row < rows; ++row) {
+      double mean = 0.0, variance = 0.0;
+      for (int64_t i = 0; i < d; ++i) mean += x[row * d + i] / static_cast<double>(d);
+      for (int64_t i = 0; i < d; ++i) variance += std::pow(x[row * d + i] - mean, 2.0) / static_cast<double>(d);
+      for (int64_t i = 0; i < d; ++i) {
+        const double scaled = (x[row * d + i] - mean) / std::sqrt(variance + 1e-5) * gain[i];
+        const double expected = scaled + (biases ? biases[i] : 0.0f);
+        EXPECT_NEAR(out[row * d + i], expected, 2e-7 * (std::abs(scaled) + std::abs(expected)) + 1e-12);
+      }
     }
   }
 }
@@ -99,6 +121,47 @@ TEST(Rope, TurnsHalfSplitPairsByPositionTimesFrequency) {
     }
 }
 
+TEST(Rope, TurnsNeighboursFromAChannelOn) {
+  Rope rope;
+  rope.first = 2;
+  rope.dims = 4;
+  rope.interleaved = true;
+  rope.attention_factor = 1.25;
+  rope.frequencies = rope_frequencies(100.0, 4);
+  const RopeTable table(rope, 4);
+  const std::vector<float> x = random_values(7);
+  std::vector<float> turned = x;
+  table.rotate(turned.data(), 1, 7, 1, 7, 3);
+  for (const int untouched : {0, 1, 6}) EXPECT_EQ(turned[untouched], x[untouched]);
+  for (int i = 0; i < 2; ++i) {
+    const double angle = 3.0 * rope.frequencies[i], a = x[2 + 2 * i], b = x[3 + 2 * i];
+    EXPECT_NEAR(turned[2 + 2 * i], 1.25 * (a * std::cos(angle) - b * std::sin(angle)), 1e-6);
+    EXPECT_NEAR(turned[3 + 2 * i], 1.25 * (b * std::cos(angle) + a * std::sin(angle)), 1e-6);
+  }
+}
+
+TEST(Rope, LongRopeHasFactorsForShortAndForLongPrompts) {
+  Rope rope;
+  rope.dims = 4;
+  rope.frequencies = rope_frequencies(100.0, 4);
+  const std::vector<double> base = rope.frequencies;
+  scale_longrope(rope, {1.0, 2.0}, {4.0, 8.0}, 4.0, 16, 0.0);
+  EXPECT_DOUBLE_EQ(rope.attention_factor, std::sqrt(1.0 + std::log(4.0) / std::log(16.0)));
+  for (const int64_t length : {16, 17}) {
+    std::vector<float> turned = {1, 1, 0, 0};
+    RopeTable(rope, length).rotate(turned.data(), 1, 4, 1, 4, 5);
+    const std::vector<double> factors = length > 16 ? std::vector<double>{4.0, 8.0} : std::vector<double>{1.0, 2.0};
+    for (int i = 0; i < 2; ++i) {
+      const double angle = 5.0 * base[i] / factors[i];
+      EXPECT_NEAR(turned[i], rope.attention_factor * std::cos(angle), 1e-6) << length;
+      EXPECT_NEAR(turned[i + 2], rope.attention_factor * std::sin(angle), 1e-6) << length;
+    }
+  }
+  Rope given = rope;
+  scale_longrope(given, {1.0, 1.0}, {1.0, 1.0}, 4.0, 16, 1.5);
+  EXPECT_EQ(given.attention_factor, 1.5);
+}
+
 TEST(Rope, ScalingsDoWhatTheyPromise) {
   Rope base;
   base.dims = 64;
@@ -121,29 +184,44 @@ TEST(Rope, ScalingsDoWhatTheyPromise) {
   EXPECT_NEAR(yarn.attention_factor, 0.1 * std::log(4.0) + 1.0, 1e-12);
 }
 
-TEST(GatedActivation, IsActivationTimesUp) {
-  const int64_t width = 37;
-  const std::vector<float> gate = random_values(width, 20.0f), up = random_values(width);
-  const auto expected = [&](Activator activation, double x) {
-    switch (activation) {
-      case Activator::silu:
-        return x / (1.0 + std::exp(-x));
-      case Activator::gelu:
-        return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
-      case Activator::gelu_tanh:
-        return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
-      case Activator::relu:
-        return std::max(x, 0.0);
-    }
-    return 0.0;
+TEST(Activations, AgreeWithTheirDefinitions) {
+  const auto sigmoid = [](double x) { return 1.0 / (1.0 + std::exp(-x)); };
+  const std::pair<Activator, std::function<double(double)>> definitions[] = {
+      {Activator::silu, [&](double x) { return x * sigmoid(x); }},
+      {Activator::gelu, [](double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }},
+      {Activator::gelu_tanh,
+       [](double x) {
+         return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+       }},
+      {Activator::quick_gelu, [&](double x) { return x * sigmoid(1.702 * x); }},
+      {Activator::relu, [](double x) { return std::max(x, 0.0); }},
   };
-  for (const Activator activation : {Activator::silu, Activator::gelu, Activator::gelu_tanh, Activator::relu}) {
-    std::vector<float> out(width);
-    gated_activation(activation, gate.data(), up.data(), 1, width, width, width, out.data(), width);
-    for (int64_t i = 0; i < width; ++i) {
-      const double value = expected(activation, gate[i]) * up[i];
-      EXPECT_NEAR(out[i], value, 1e-6 * std::abs(value) + 1e-6);
+  const int64_t rows = 2, width = 301, stride = 310;
+  std::vector<float> gate(rows * stride), up = random_values(rows * stride);
+  for (int64_t i = 0; i < rows * stride; ++i) gate[i] = -31.0f + 0.1f * static_cast<float>(i);
+  for (const auto& [activation, definition] : definitions) {
+    std::vector<float> gated(rows * stride, -7.0f), plain = gated;
+    gated_activation(activation, gate.data(), up.data(), rows, width, stride, stride, gated.data(), stride);
+    plain_activation(activation, gate.data(), rows, width, stride, plain.data(), stride);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = row * stride; i < row * stride + width; ++i) {
+        const double value = definition(gate[i]), few_ulp = 5e-7 * std::max(1.0, std::abs(value));
+        EXPECT_NEAR(plain[i], value, few_ulp) << activator_name(activation) << " of " << gate[i];
+        EXPECT_NEAR(gated[i], value * up[i], few_ulp * std::abs(up[i]));
+      }
+      EXPECT_EQ(plain[row * stride + width], -7.0f) << "nothing beyond the width is written";
     }
+  }
+}
+
+TEST(SoftCap, IsCTanhOfXByC) {
+  std::vector<float> x;
+  for (float value = -400.0f; value <= 400.0f; value += 0.37f) x.push_back(value);
+  x.insert(x.end(), {0.0f, 1e30f, -1e30f, -std::numeric_limits<float>::infinity()});
+  for (const double c : {3.0, 50.0}) {
+    std::vector<float> capped = x;
+    soft_cap(capped.data(), static_cast<int64_t>(capped.size()), c);
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(capped[i], c * std::tanh(x[i] / c), 4e-7 * c) << x[i];
   }
 }
 
