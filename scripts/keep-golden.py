@@ -32,6 +32,8 @@ MODELS = {
     "qwen3": "QK-norm of heads that are wider than d / heads",
     "smollm3": "blocks without RoPE",
     "stablelm": "layer norms in a gated model, biases on q, k, v",
+    "clip": "two towers: a norm before the first block, pooling by the end of text, projections",
+    "dinov2_with_registers_interp": "patches, registers, resized positions, LayerScale, a gated MLP, a classifier",
 }
 BLOCK = 1
 LARGEST = 8_000_000  # bytes of the whole folder, vision models included
@@ -60,6 +62,7 @@ def write_tensors(path, tensors):
 
 
 def is_kept(name):
+    name = name.removeprefix("text.").removeprefix("vision.")
     return (not name.startswith("layers.") or name.startswith(f"layers.{BLOCK}.")) and not name.endswith(".mask")
 
 

@@ -24,7 +24,7 @@ inline constexpr std::string_view kIndex = "index.h5";
 inline constexpr std::string_view kRun = "run.json";
 inline constexpr std::string_view kState = "state";
 inline constexpr std::string_view kLayers = "layers";
-inline constexpr std::string_view kTowers = "towers";  ///< attribute of an index over the dumps of two towers
+inline constexpr std::string_view kTowers = "towers";     ///< attribute of an index over the dumps of two towers
 inline constexpr std::string_view kUnfinished = ".part";  ///< after the name of a file in the making
 
 /// Attributes of the index that are plain strings.

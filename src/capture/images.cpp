@@ -20,8 +20,10 @@ Pixels read_pixels(const std::filesystem::path& path) {
   const bool good = shape.size() == 4 && shape[2] == shape[3] && shape[0] >= 1 && shape[0] <= kMostImages &&
                     shape[1] >= 1 && shape[1] <= kMostChannels && shape[2] >= 1 && shape[2] <= kLargestSide;
   if (!good)
-    fail("{}: pixel_values has the shape [{}]; expected [channels, S, S] or [images, channels, S, S], square and not empty",
-         path.string(), fmt::join(tensor.shape, ", "));
+    fail(
+        "{}: pixel_values has the shape [{}]; expected [channels, S, S] or [images, channels, S, S], square and not "
+        "empty",
+        path.string(), fmt::join(tensor.shape, ", "));
   Pixels pixels{shape[0], shape[1], shape[2], read_tensor(tensor)};
   for (size_t i = 0; i < pixels.values.size(); ++i)
     if (!std::isfinite(pixels.values[i]))

@@ -13,8 +13,8 @@ namespace spikescope {
 /// anything else, and for values that are not finite.
 Pixels read_pixels(const std::filesystem::path& path);
 
-/// A prompt an image: its tokens' ids count from 0, their strings say what they are ("[CLS]", "[REG 0]", "patch 3,4": row
-/// and column). `source` is recorded.
+/// A prompt an image: its tokens' ids count from 0, their strings say what they are ("[CLS]", "[REG 0]", "patch 3,4":
+/// row and column). `source` is recorded.
 DumpTokens image_prompts(const Patches& patches, const Pixels& pixels, const std::string& source);
 
 /// What tells whether two runs had the same images.

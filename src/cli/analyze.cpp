@@ -42,8 +42,8 @@ std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::s
                      path.string()));
     return nullptr;
   }
-  auto checkpoint = Checkpoint::open(
-      path, info.family, json_get_or<std::string>(info.config, "tower", "", "config of the dump"));
+  auto checkpoint =
+      Checkpoint::open(path, info.family, json_get_or<std::string>(info.config, "tower", "", "config of the dump"));
   if (just_captured) return checkpoint;
   if (const std::string found = checkpoint->sha256(); found != info.model_sha256)
     fail(

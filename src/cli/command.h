@@ -55,9 +55,9 @@ struct CaptureOptions {
   Dtype dtype = Dtype::float32;
   std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
-/// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no towers.
-/// A tower is run where there is something for it: images for one, texts (the built-in ones where there are no images) for
-/// the other.
+/// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no
+/// towers. A tower is run where there is something for it: images for one, texts (the built-in ones where there are no
+/// images) for the other.
 std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options);
 /// After the captures of several towers: OUT/dump over them.
 void join_captures(const CaptureOptions& options, const std::vector<CaptureOptions>& towers);

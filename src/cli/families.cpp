@@ -15,7 +15,9 @@ void print_markdown() {
     for (const std::string_view name : names) quoted.push_back(fmt::format("`{}`", name));
     return fmt::format("{}", fmt::join(quoted, ", "));
   };
-  fmt::print("| family (`--as`) | models | `model_type` in config.json | `general.architecture` in GGUF |\n|---|---|---|---|\n");
+  fmt::print(
+      "| family (`--as`) | models | `model_type` in config.json | `general.architecture` in GGUF "
+      "|\n|---|---|---|---|\n");
   for (const Family& family : families())
     fmt::print("| `{}` | {} | {} | {} |\n", family.name, family.title, code(family.model_types),
                code(family.gguf_architectures));

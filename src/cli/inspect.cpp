@@ -3,8 +3,8 @@
 
 #include <cmath>
 #include <map>
-#include <set>
 #include <optional>
+#include <set>
 
 #include "base/fail.h"
 #include "base/text.h"
@@ -129,7 +129,7 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
     print_row("images", fmt::format("{0} x {0} pixels in patches of {1} x {1}", a.patches.image, a.patches.size));
   else
     print_row("vocabulary", fmt::format("{}, {} embeddings", format_count(a.vocabulary),
-                                      a.tied_embeddings ? "tied" : "separate output"));
+                                        a.tied_embeddings ? "tied" : "separate output"));
   print_row("context", fmt::format("{} tokens", format_count(a.context_length)));
   if (!a.patches) print_row("tokenizer", tokenizer_text(checkpoint));
   std::vector<std::string> parts;

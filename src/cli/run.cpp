@@ -45,9 +45,8 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
       for (CaptureOptions& run : runs) {
         const CaptureSummary summary = run_all(run, session);
         const fs::path page = run.out / "report" / "index.html";
-        results.push_back({{"capture", to_json(summary)},
-                           {"results", (run.out / "results").string()},
-                           {"report", page.string()}});
+        results.push_back(
+            {{"capture", to_json(summary)}, {"results", (run.out / "results").string()}, {"report", page.string()}});
         if (!session.json) fmt::print("report: {}\n", page.string());
       }
       join_captures(*options, runs);

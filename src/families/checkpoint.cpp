@@ -48,6 +48,21 @@ Json tower_config(const Json& config, const TwoTowers& towers, const std::string
   return own;
 }
 
+/// The config of the text model inside one for texts and images, of a kind that is not known itself; null where there
+/// is none.
+const Json* text_model_inside(const Json& config) {
+  const auto known = [](const Json& json) {
+    const auto type = json.find("model_type");
+    if (type == json.end() || !type->is_string()) return false;
+    return std::any_of(families().begin(), families().end(), [&](const Family& family) {
+      return std::find(family.model_types.begin(), family.model_types.end(), type->get<std::string>()) !=
+             family.model_types.end();
+    });
+  };
+  const auto inner = config.find("text_config");
+  return !known(config) && inner != config.end() && inner->is_object() && known(*inner) ? &*inner : nullptr;
+}
+
 /// Whether a tensor belongs to the tower that is not looked at.
 bool of_other_tower(std::string_view tensor, const std::string& tower) {
   if (tower == "text") return tensor.starts_with("vision_model.") || tensor == "visual_projection.weight";
@@ -121,8 +136,8 @@ fs::path weight_file(const fs::path& folder) {
   fail("{}: no model.safetensors and no model.safetensors.index.json in this folder", folder.string());
 }
 
-/// What stands in the checkpoint's names where the family's prefix should: a base model saved alone has nothing there, a
-/// model inside a larger one has more. Known by the first of the family's names.
+/// What stands in the checkpoint's names where the family's prefix should: a base model saved alone has nothing there,
+/// a model inside a larger one has more. Known by the first of the family's names.
 std::string prefix_in(const TensorTable& tensors, const Family& family) {
   std::vector<std::string_view> prefixes = family.other_prefixes;
   prefixes.insert(prefixes.begin(), {family.prefix, std::string_view()});
@@ -198,6 +213,8 @@ void Checkpoint::open_huggingface(const std::string& as) {
     if (tower_.empty())
       fail_usage("{}: a '{}' checkpoint has two towers; choose text or vision", what, towers->model_type);
     json = tower_config(json, *towers, tower_, what);
+  } else if (const Json* inner = text_model_inside(json)) {
+    json = Json(*inner);
   } else if (!tower_.empty()) {
     fail_usage("{}: the checkpoint has no towers, but '{}' was asked for", what, tower_);
   }
@@ -211,8 +228,7 @@ void Checkpoint::open_huggingface(const std::string& as) {
   const std::string prefix = prefix_in(tensors_, family);
   Architecture architecture = family.from_config(config, tensors_);
   // A base model saved without its head.
-  if (architecture.head && prefix.empty() &&
-      !tensors_.find(name_of(family, Role::unembedding).huggingface.pattern))
+  if (architecture.head && prefix.empty() && !tensors_.find(name_of(family, Role::unembedding).huggingface.pattern))
     architecture.tied_embeddings = true;
   make_weights(
       family, std::move(architecture), config.integer_or("num_nextn_predict_layers", 0), what,

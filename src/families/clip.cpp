@@ -24,25 +24,23 @@ Architecture clip_like_vision(const Config& c) {
 }
 
 // Towers differ in their prefix and in what stands around the blocks.
-#define SPIKESCOPE_BLOCK_NAMES(tower)                                                  \
-  {Role::ln1, tower "encoder.layers.{}.layer_norm1.weight"},                           \
-      {Role::ln1_bias, tower "encoder.layers.{}.layer_norm1.bias"},                    \
-      {Role::w_q, tower "encoder.layers.{}.self_attn.q_proj.weight"},                  \
-      {Role::b_q, tower "encoder.layers.{}.self_attn.q_proj.bias"},                    \
-      {Role::w_k, tower "encoder.layers.{}.self_attn.k_proj.weight"},                  \
-      {Role::b_k, tower "encoder.layers.{}.self_attn.k_proj.bias"},                    \
-      {Role::w_v, tower "encoder.layers.{}.self_attn.v_proj.weight"},                  \
-      {Role::b_v, tower "encoder.layers.{}.self_attn.v_proj.bias"},                    \
-      {Role::w_o, tower "encoder.layers.{}.self_attn.out_proj.weight"},                \
-      {Role::b_o, tower "encoder.layers.{}.self_attn.out_proj.bias"},                  \
-      {Role::ln2, tower "encoder.layers.{}.layer_norm2.weight"},                       \
-      {Role::ln2_bias, tower "encoder.layers.{}.layer_norm2.bias"},                    \
-      {Role::w_up, tower "encoder.layers.{}.mlp.fc1.weight"},                          \
-      {Role::b_up, tower "encoder.layers.{}.mlp.fc1.bias"},                            \
-      {Role::w_down, tower "encoder.layers.{}.mlp.fc2.weight"},                        \
-      {Role::b_down, tower "encoder.layers.{}.mlp.fc2.bias"},                          \
-      {Role::logit_scale, "logit_scale"}, {                                            \
-    Role::logit_bias, "logit_bias"                                                     \
+#define SPIKESCOPE_BLOCK_NAMES(tower)                                                                               \
+  {Role::ln1, tower "encoder.layers.{}.layer_norm1.weight"},                                                        \
+      {Role::ln1_bias, tower "encoder.layers.{}.layer_norm1.bias"},                                                 \
+      {Role::w_q, tower "encoder.layers.{}.self_attn.q_proj.weight"},                                               \
+      {Role::b_q, tower "encoder.layers.{}.self_attn.q_proj.bias"},                                                 \
+      {Role::w_k, tower "encoder.layers.{}.self_attn.k_proj.weight"},                                               \
+      {Role::b_k, tower "encoder.layers.{}.self_attn.k_proj.bias"},                                                 \
+      {Role::w_v, tower "encoder.layers.{}.self_attn.v_proj.weight"},                                               \
+      {Role::b_v, tower "encoder.layers.{}.self_attn.v_proj.bias"},                                                 \
+      {Role::w_o, tower "encoder.layers.{}.self_attn.out_proj.weight"},                                             \
+      {Role::b_o, tower "encoder.layers.{}.self_attn.out_proj.bias"},                                               \
+      {Role::ln2, tower "encoder.layers.{}.layer_norm2.weight"},                                                    \
+      {Role::ln2_bias, tower "encoder.layers.{}.layer_norm2.bias"},                                                 \
+      {Role::w_up, tower "encoder.layers.{}.mlp.fc1.weight"}, {Role::b_up, tower "encoder.layers.{}.mlp.fc1.bias"}, \
+      {Role::w_down, tower "encoder.layers.{}.mlp.fc2.weight"},                                                     \
+      {Role::b_down, tower "encoder.layers.{}.mlp.fc2.bias"}, {Role::logit_scale, "logit_scale"}, {                 \
+    Role::logit_bias, "logit_bias"                                                                                  \
   }
 
 const RoleNames& clip_like_text_names() {
@@ -105,12 +103,20 @@ Architecture vision_from_config(const Config& c, const TensorTable& tensors) {
 }  // namespace
 
 Family clip_text_family() {
-  return {"clip_text", "CLIP's text tower", {"clip_text_model"}, text_from_config, "",
+  return {"clip_text",
+          "CLIP's text tower",
+          {"clip_text_model"},
+          text_from_config,
+          "",
           with(clip_like_text_names(), {{Role::projection, "text_projection.weight"}})};
 }
 
 Family clip_vision_family() {
-  return {"clip_vision", "CLIP's image tower", {"clip_vision_model"}, vision_from_config, "",
+  return {"clip_vision",
+          "CLIP's image tower",
+          {"clip_vision_model"},
+          vision_from_config,
+          "",
           with(clip_like_vision_names(), {{Role::projection, "visual_projection.weight"}})};
 }
 

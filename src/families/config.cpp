@@ -27,7 +27,7 @@ Config::Config(const Json& json, std::string what, std::string prefix)
 
 std::string Config::full(std::string_view key) const {
   std::string name = prefix_ + std::string(key);
-  read_.insert(name);
+  read_->insert(name);
   return name;
 }
 
@@ -101,7 +101,7 @@ void Config::fail_value(std::string_view key, const std::string& expected) const
 std::vector<std::string> Config::unread() const {
   std::vector<std::string> keys;
   for (const auto& [key, value] : json_.items())
-    if (key.starts_with(prefix_) && !read_.contains(key)) keys.push_back(key);
+    if (key.starts_with(prefix_) && !read_->contains(key)) keys.push_back(key);
   return keys;
 }
 

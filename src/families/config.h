@@ -2,6 +2,7 @@
 // those nobody understood can be named.
 #pragma once
 
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ class Config {
   /// `json` must outlive it. `what` names the document in messages. `prefix` stands before every key ("llama." in
   /// GGUF).
   Config(const Json& json, std::string what, std::string prefix = "");
+  /// The same document with some values replaced: keys read of either count as read.
+  Config(const Json& json, const Config& same)
+      : json_(json), what_(same.what_), prefix_(same.prefix_), read_(same.read_) {}
 
   /// Values of keys that must be there, and with a default for those that are missing or null. Throw Error, naming file
   /// and key, for another type, for numbers that are not finite, and for integers beyond 2^31.
@@ -54,7 +58,7 @@ class Config {
 
   const Json& json_;
   std::string what_, prefix_;
-  mutable std::set<std::string> read_;
+  std::shared_ptr<std::set<std::string>> read_ = std::make_shared<std::set<std::string>>();
 };
 
 }  // namespace spikescope

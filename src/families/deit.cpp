@@ -22,13 +22,20 @@ Architecture from_config(const Config& c, const TensorTable& tensors) {
 }  // namespace
 
 Family deit_family() {
-  return {"deit", "DeiT", {"deit"}, from_config, "vit.",
+  return {"deit",
+          "DeiT",
+          {"deit"},
+          from_config,
+          "vit.",
           with(vit_names(), {{Role::distillation_token, "vit.embeddings.distillation_token"},
                              {Role::classifier, "cls_classifier.weight|classifier.weight"},
                              {Role::b_classifier, "cls_classifier.bias|classifier.bias"},
                              {Role::distillation_classifier, "distillation_classifier.weight"},
                              {Role::b_distillation_classifier, "distillation_classifier.bias"}}),
-          {}, nullptr, false, {"deit."}};
+          {},
+          nullptr,
+          false,
+          {"deit."}};
 }
 
 }  // namespace spikescope

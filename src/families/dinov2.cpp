@@ -1,5 +1,5 @@
-// DINOv2 (arXiv 2304.07193): ViT with LayerScale and, in the largest size, a SwiGLU MLP; with or without register tokens
-// (arXiv 2309.16588). Positions follow the image's size.
+// DINOv2 (arXiv 2304.07193): ViT with LayerScale and, in the largest size, a SwiGLU MLP; with or without register
+// tokens (arXiv 2309.16588). Positions follow the image's size.
 
 #include "families/vit_like.h"
 
@@ -43,19 +43,20 @@ Family dinov2_family() {
           {"dinov2", "dinov2_with_registers"},
           from_config,
           "vit.",
-          with(vit_names(), {{Role::register_tokens, "vit.embeddings.register_tokens"},
-                             {Role::ln1, "vit.encoder.layer.{}.norm1.weight"},
-                             {Role::ln1_bias, "vit.encoder.layer.{}.norm1.bias"},
-                             {Role::ln1_scale, "vit.encoder.layer.{}.layer_scale1.lambda1"},
-                             {Role::ln2, "vit.encoder.layer.{}.norm2.weight"},
-                             {Role::ln2_bias, "vit.encoder.layer.{}.norm2.bias"},
-                             {Role::ln2_scale, "vit.encoder.layer.{}.layer_scale2.lambda1"},
-                             {Role::w_gate, kUp},
-                             {Role::b_gate, kUpBias},
-                             {Role::w_up, kUp},
-                             {Role::b_up, kUpBias},
-                             {Role::w_down, "vit.encoder.layer.{}.mlp.fc2.weight|vit.encoder.layer.{}.mlp.weights_out.weight"},
-                             {Role::b_down, "vit.encoder.layer.{}.mlp.fc2.bias|vit.encoder.layer.{}.mlp.weights_out.bias"}}),
+          with(vit_names(),
+               {{Role::register_tokens, "vit.embeddings.register_tokens"},
+                {Role::ln1, "vit.encoder.layer.{}.norm1.weight"},
+                {Role::ln1_bias, "vit.encoder.layer.{}.norm1.bias"},
+                {Role::ln1_scale, "vit.encoder.layer.{}.layer_scale1.lambda1"},
+                {Role::ln2, "vit.encoder.layer.{}.norm2.weight"},
+                {Role::ln2_bias, "vit.encoder.layer.{}.norm2.bias"},
+                {Role::ln2_scale, "vit.encoder.layer.{}.layer_scale2.lambda1"},
+                {Role::w_gate, kUp},
+                {Role::b_gate, kUpBias},
+                {Role::w_up, kUp},
+                {Role::b_up, kUpBias},
+                {Role::w_down, "vit.encoder.layer.{}.mlp.fc2.weight|vit.encoder.layer.{}.mlp.weights_out.weight"},
+                {Role::b_down, "vit.encoder.layer.{}.mlp.fc2.bias|vit.encoder.layer.{}.mlp.weights_out.bias"}}),
           {},
           nullptr,
           false,

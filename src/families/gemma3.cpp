@@ -27,7 +27,19 @@ Architecture gemma3(Architecture a, const Config& c, int64_t window, const Slide
   return a;
 }
 
-Architecture from_config(const Config& c, const TensorTable&) {
+/// Inside a model for texts and images, the config leaves out what it shares with the 4B one.
+Json with_defaults(Json config) {
+  const Json defaults = {{"num_attention_heads", 8}, {"num_key_value_heads", 4},
+                         {"head_dim", 256},          {"query_pre_attn_scalar", 256},
+                         {"vocab_size", 262208},     {"max_position_embeddings", 131072}};
+  for (const auto& [key, value] : defaults.items())
+    if (!config.contains(key)) config[key] = value;
+  return config;
+}
+
+Architecture from_config(const Config& given, const TensorTable&) {
+  const Json json = with_defaults(given.json());
+  const Config c(json, given);
   const int64_t window = c.integer_or("sliding_window", 4096);
   if (window < 1) c.fail_value("sliding_window", "1 or more");
   const int64_t pattern = c.integer_or("sliding_window_pattern", c.integer_or("_sliding_window_pattern", 6));
@@ -79,8 +91,11 @@ Architecture from_gguf(const Config& c, const TensorTable& tensors) {
 }  // namespace
 
 Family gemma3_family() {
-  return {"gemma3_text", "Gemma 3 (text)", {"gemma3_text"}, from_config,
-          "model.",      sandwich_names(), {"gemma3"},      from_gguf, false, {"language_model.model.", "model.language_model."}};
+  return {"gemma3_text",   "Gemma 3 (text)",
+          {"gemma3_text"}, from_config,
+          "model.",        sandwich_names(),
+          {"gemma3"},      from_gguf,
+          false,           {"language_model.model.", "model.language_model."}};
 }
 
 }  // namespace spikescope

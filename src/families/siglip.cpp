@@ -31,13 +31,21 @@ Architecture vision_from_config(const Config& c, const TensorTable& tensors) {
 }  // namespace
 
 Family siglip_text_family() {
-  return {"siglip_text", "SigLIP's text tower", {"siglip_text_model"}, text_from_config, "",
+  return {"siglip_text",
+          "SigLIP's text tower",
+          {"siglip_text_model"},
+          text_from_config,
+          "",
           with(clip_like_text_names(),
                {{Role::projection, "text_model.head.weight"}, {Role::b_projection, "text_model.head.bias"}})};
 }
 
 Family siglip_vision_family() {
-  return {"siglip_vision", "SigLIP's image tower", {"siglip_vision_model"}, vision_from_config, "",
+  return {"siglip_vision",
+          "SigLIP's image tower",
+          {"siglip_vision_model"},
+          vision_from_config,
+          "",
           with(clip_like_vision_names(), {{Role::pool_query, "vision_model.head.probe"},
                                           {Role::pool_qkv, "vision_model.head.attention.in_proj_weight"},
                                           {Role::b_pool_qkv, "vision_model.head.attention.in_proj_bias"},

@@ -82,11 +82,11 @@ struct BlockPlan {
 
 /// Images cut into patches, which take the place of token embeddings (ViT, arXiv 2010.11929).
 struct Patches {
-  int64_t size = 0;      ///< side of a patch, in pixels
+  int64_t size = 0;  ///< side of a patch, in pixels
   int64_t channels = 3;
-  int64_t image = 0;     ///< side of the images that the table of positions was made for
-  bool bias = true;      ///< on the patch embedding
-  bool cls = false;      ///< a [CLS] token in front
+  int64_t image = 0;          ///< side of the images that the table of positions was made for
+  bool bias = true;           ///< on the patch embedding
+  bool cls = false;           ///< a [CLS] token in front
   bool distillation = false;  ///< DeiT's second one (arXiv 2012.12877)
   int64_t registers = 0;      ///< tokens without positions after these (arXiv 2309.16588)
   /// For images of another size: how the table of positions is resized.
@@ -170,13 +170,13 @@ struct Architecture {
 
   // Of whole prompts
   Pool pool = Pool::none;
-  int64_t end_token = -1;        ///< of Pool::end; -1: the largest id of a prompt
-  int64_t labels = 0;            ///< outputs of a classifier; 0: none
+  int64_t end_token = -1;                ///< of Pool::end; -1: the largest id of a prompt
+  int64_t labels = 0;                    ///< outputs of a classifier; 0: none
   bool distillation_classifier = false;  ///< a second one on token 1; `logits` is the mean
-  bool contrastive = false;      ///< one tower of two, whose outputs are compared
-  int64_t projection = 0;        ///< size of what is compared where it is projected; 0: that of the pool
+  bool contrastive = false;              ///< one tower of two, whose outputs are compared
+  int64_t projection = 0;                ///< size of what is compared where it is projected; 0: that of the pool
   bool projection_bias = false;
-  bool logit_bias = false;       ///< on what the comparison gives
+  bool logit_bias = false;  ///< on what the comparison gives
 
   std::vector<BlockPlan> blocks;  ///< [n_layers]
 

@@ -39,8 +39,7 @@ void add_positions(const ModelWeights& weights, const TokenBatch& batch, std::ve
 std::vector<float> embed(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks) {
   const Architecture& a = weights.architecture();
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
-  std::vector<float> residual =
-      a.patches ? patch_tokens(weights, batch.pixels) : token_embeddings(weights, batch.ids);
+  std::vector<float> residual = a.patches ? patch_tokens(weights, batch.pixels) : token_embeddings(weights, batch.ids);
   hooks.call({{Point::embed, -1}, 0, {residual.data(), {n, d}, d}});
 
   if (a.embedding_scale != 1.0)

@@ -24,7 +24,8 @@ std::vector<double> resize_weights(int64_t i, int64_t from, int64_t to, bool ant
   if (!antialias) {
     const auto first = static_cast<int64_t>(std::floor(center)) - 1;
     for (int64_t j = first; j < first + 4; ++j)
-      weights[static_cast<size_t>(std::clamp<int64_t>(j, 0, from - 1))] += cubic(static_cast<double>(j) - center, -0.75);
+      weights[static_cast<size_t>(std::clamp<int64_t>(j, 0, from - 1))] +=
+          cubic(static_cast<double>(j) - center, -0.75);
     return weights;
   }
   const double stretch = std::max(scale, 1.0);

@@ -53,7 +53,8 @@ class AttentionPool {
       std::vector<double> scores(static_cast<size_t>(states.tokens));
       for (int64_t token = 0; token < states.tokens; ++token)
         for (int64_t i = 0; i < hd; ++i)
-          scores[static_cast<size_t>(token)] += static_cast<double>(q[static_cast<size_t>(head * hd + i)]) * key(token)[i];
+          scores[static_cast<size_t>(token)] +=
+              static_cast<double>(q[static_cast<size_t>(head * hd + i)]) * key(token)[i];
       const double most = *std::max_element(scores.begin(), scores.end());
       double sum = 0.0;
       for (double& score : scores) sum += score = std::exp((score - most) / std::sqrt(static_cast<double>(hd)));
@@ -177,10 +178,11 @@ void run_pooled_head(const ModelWeights& weights, const TokenBatch& batch, const
   const PooledHead head(weights);
   for (size_t prompt = 0; prompt + 1 < batch.offsets.size(); ++prompt) {
     const int64_t first = batch.offsets[prompt], tokens = batch.offsets[prompt + 1] - first;
-    head({states.data() + first * d, tokens, d, batch.ids.data() + first}, [&](Point point, std::vector<float>& values) {
-      const auto size = static_cast<int64_t>(values.size());
-      hooks.call({{point, -1}, static_cast<int64_t>(prompt), {values.data(), {1, size}, size}});
-    });
+    head({states.data() + first * d, tokens, d, batch.ids.data() + first},
+         [&](Point point, std::vector<float>& values) {
+           const auto size = static_cast<int64_t>(values.size());
+           hooks.call({{point, -1}, static_cast<int64_t>(prompt), {values.data(), {1, size}, size}});
+         });
   }
 }
 

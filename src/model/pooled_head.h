@@ -9,9 +9,9 @@
 
 namespace spikescope {
 
-/// Reports `pooled`, `embeds`, `cls_logits`, `distillation_logits` and `logits` of every prompt, as far as the architecture
-/// has them and hooks want them. `states` [N, d]: what leaves the final norm or, with Pool::first_normed, the last block.
-/// Throws Error as ModelWeights::read_rows does.
+/// Reports `pooled`, `embeds`, `cls_logits`, `distillation_logits` and `logits` of every prompt, as far as the
+/// architecture has them and hooks want them. `states` [N, d]: what leaves the final norm or, with Pool::first_normed,
+/// the last block. Throws Error as ModelWeights::read_rows does.
 void run_pooled_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks,
                      const std::vector<float>& states);
 /// Whether hooks want any of it.

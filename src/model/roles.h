@@ -12,8 +12,8 @@ namespace spikescope {
 
 /// Linear layers are [out, in]: y = W x + b.
 enum class Role : uint8_t {
-  token_embedding,     ///< [vocabulary, d]
-  patch_embedding,     ///< [d, channels * side * side]
+  token_embedding,  ///< [vocabulary, d]
+  patch_embedding,  ///< [d, channels * side * side]
   b_patch_embedding,
   cls_token,  ///< [d]
   distillation_token,

@@ -9,7 +9,11 @@
 
 #include "capture/dump.h"
 #include "disk_limits.h"
+#include "fixtures.h"
+#include "io/hdf5.h"
 #include "io/json.h"
+#include "io/output_file.h"
+#include "io/safetensors.h"
 
 namespace fs = std::filesystem;
 
@@ -34,8 +38,8 @@ class Program : public ::testing::Test {
 TEST_F(Program, HelpTeaches) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "families", "tokenize",
-                              "models", "selftest"}) {
+  for (const char* command : {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "families",
+                              "tokenize", "models", "selftest"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
     const auto help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);
@@ -402,6 +406,97 @@ TEST_F(Program, SameInputSameBytesOnAnyNumberOfThreads) {
   EXPECT_EQ(one, dump("2"));
   EXPECT_EQ(one, dump("3"));
   EXPECT_EQ(one, dump("1"));
+}
+
+/// pixel_values of a kept model's golden file, as --pixels takes them.
+fs::path pixels_of(const std::string& model, const TemporaryFolder& folder) {
+  const SafetensorsFile golden = read_safetensors(testing::kept_models() / model / "golden.safetensors");
+  const TensorInfo& pixels = golden.tensors.require("pixel_values");
+  const fs::path file = folder / (model + ".safetensors");
+  write_safetensors(file, {{"pixel_values", pixels.shape, "F32", pixels.bytes}});
+  return file;
+}
+
+TEST_F(Program, ImagesGoThroughAVisionTransformer) {
+  const std::string vision = (testing::kept_models() / "dinov2_with_registers_interp").string();
+  const std::string pixels = pixels_of("dinov2_with_registers_interp", folder_).string();
+  const auto result = run_program({"run", "--model", vision, "--pixels", pixels, "--out", out(), "--points", "logits"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(fs::exists(folder_ / "out/report/index.html"));
+  const DumpReader dump(folder_ / "out");
+  EXPECT_EQ(dump.tokens().size(), 1 + 3 + 9) << "[CLS], registers, 3 x 3 patches";
+  EXPECT_EQ(dump.tokens().strings[1], "[REG 0]");
+  EXPECT_EQ(dump.tokens().strings.back(), "patch 2,2");
+  EXPECT_EQ(dump.read({Point::class_logits}, 0, 1).size(), 10u);
+
+  expect_failure(run_program({"run", "--model", vision, "--out", out("b")}), 2, "read images: give them --pixels");
+  expect_failure(run_program({"run", "--model", vision, "--pixels", pixels, "--prompt", "a", "--out", out("b")}), 2,
+                 "and no text");
+  expect_failure(run_program({"run", "--model", model(), "--pixels", pixels, "--out", out("b")}), 2, "read text");
+  expect_failure(run_program({"run", "--model", vision, "--pixels", vision + "/model.safetensors", "--out", out("b")}),
+                 1, "pixel_values");
+  const std::vector<float> flat(3 * 8 * 4, 0.5f), few(3 * 4 * 4, 0.5f);
+  write_safetensors(folder_ / "flat.safetensors", {{"pixel_values", {3, 8, 4}, "F32", std::as_bytes(std::span(flat))}});
+  write_safetensors(folder_ / "few.safetensors", {{"pixel_values", {3, 4, 4}, "F32", std::as_bytes(std::span(few))}});
+  expect_failure(
+      run_program({"run", "--model", vision, "--pixels", (folder_ / "flat.safetensors").string(), "--out", out("b")}),
+      1, "has the shape [3, 8, 4]");
+  expect_failure(
+      run_program({"run", "--model", vision, "--pixels", (folder_ / "few.safetensors").string(), "--out", out("b")}), 1,
+      "at least a patch of 8 x 8 pixels");
+  EXPECT_FALSE(fs::exists(folder_ / "b" / "dump"));
+}
+
+TEST_F(Program, TwoTowersGiveTwoDumpsUnderOneIndex) {
+  const std::string clip = (testing::kept_models() / "clip").string(), pixels = pixels_of("clip", folder_).string();
+  testing::write_text(folder_ / "ids.json", "[[1, 5, 9, 287], [1, 7, 287]]");
+  const std::string ids = (folder_ / "ids.json").string();
+  const auto result = run_program({"run", "--model", clip, "--pixels", pixels, "--ids", ids, "--out", out(), "--points",
+                                   "vision.blocks.1.attn.z", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const Json json = Json::parse(result.out);
+  for (const char* tower : {"text", "vision"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "out" / tower / "report/index.html"));
+    EXPECT_EQ(json.at(tower).at("report"), (folder_ / "out" / tower / "report/index.html").string());
+  }
+  EXPECT_TRUE(DumpReader(folder_ / "out/vision").has({Point::z, 1}));
+  EXPECT_FALSE(DumpReader(folder_ / "out/text").has({Point::z, 1}));
+  const H5File index = H5File::open(folder_ / "out/dump/index.h5");
+  EXPECT_EQ(index.string_attribute("/", "towers"), "text vision");
+  EXPECT_EQ(index.shape("/logits_per_image"), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(index.shape("/text_embeds"), (std::vector<int64_t>{2, 24}));
+  expect_failure(run_program({"analyze", out()}), 1, "two towers as one; work on one of them");
+  EXPECT_EQ(run_program({"analyze", out() + "/vision"}).exit_code, 0);
+
+  const auto inspected = run_program({"inspect", clip, "--no-estimate"});
+  EXPECT_THAT(inspected.out, AllOf(HasSubstr("clip: text tower"), HasSubstr("clip: vision tower")));
+  // One tower alone: only what there is input for.
+  EXPECT_EQ(run_program({"capture", "--model", clip, "--pixels", pixels, "--out", out("v")}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(folder_ / "v/text"));
+  // A dump of something else stays as it is.
+  EXPECT_EQ(run_program({"capture", "--model", model(), "--prompt", "A", "--out", out("w")}).exit_code, 0);
+  expect_failure(run_program({"capture", "--model", clip, "--ids", ids, "--out", out("w")}), 1, "something else");
+  EXPECT_NO_THROW(DumpReader(folder_ / "w"));
+}
+
+TEST_F(Program, FamiliesAreListedAsTheDocsHaveThem) {
+  const auto table = run_program({"families", "--markdown"});
+  EXPECT_EQ(table.exit_code, 0);
+  EXPECT_THAT(read_file(fs::path(SPIKESCOPE_SOURCE_DIR) / "docs/families.md"), HasSubstr(table.out))
+      << "spikescope families --markdown has changed: bring docs/families.md up to date";
+  EXPECT_THAT(run_program({"families"}).out, AllOf(HasSubstr("gemma3_text"), HasSubstr("DINOv2")));
+  EXPECT_GE(Json::parse(run_program({"families", "--json"}).out).size(), 28u);
+}
+
+TEST_F(Program, AnotherFamilyCanBeTried) {
+  Json config = testing::tiny_config();
+  config["model_type"] = "lama";
+  testing::write_text(folder_ / "tiny/config.json", config.dump());
+  expect_failure(run_program({"inspect", model()}), 1, "The nearest family is llama (--as llama tries it)");
+  EXPECT_THAT(run_program({"inspect", model(), "--as", "llama", "--no-estimate"}).out, HasSubstr("llama"));
+  EXPECT_EQ(run_program({"run", "--model", model(), "--as", "mistral", "--prompt", "AB", "--out", out()}).exit_code, 0);
+  EXPECT_EQ(run_program({"analyze", out()}).exit_code, 0) << "the dump remembers the family";
+  expect_failure(run_program({"inspect", model(), "--as", "lama"}), 2, "there is no such family");
 }
 
 }  // namespace

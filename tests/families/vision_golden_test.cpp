@@ -33,21 +33,25 @@ TokenBatch batch_of(const TensorTable& golden, const Architecture& a) {
 /// A fixture's folder with the config of the given name.
 class Fixture {
  public:
-  Fixture(const std::string& model, const std::string& config)
-      : source_(testing::shared_folder() / "fixtures/models" / model) {
-    for (const auto& entry : fs::directory_iterator(source_))
+  Fixture(const fs::path& source, const std::string& config) {
+    for (const auto& entry : fs::directory_iterator(source))
       if (!entry.path().filename().string().starts_with("config"))
         fs::create_symlink(entry.path(), folder_ / entry.path().filename().string());
-    fs::create_symlink(source_ / config, folder_ / "config.json");
-    golden_ = read_safetensors(source_ / "golden.safetensors");
-    meta_ = read_json_file(source_ / "meta.json");
+    fs::create_symlink(source / config, folder_ / "config.json");
+    golden_ = read_safetensors(source / "golden.safetensors");
+    meta_ = read_json_file(source / "meta.json");
   }
   const fs::path& path() const { return folder_.path(); }
   const TensorTable& golden() const { return golden_.tensors; }
   double tolerance(const std::string& name) const { return meta_.at("tolerances").at(name).at("atol").get<double>(); }
+  /// Golden tensors that are neither inputs nor masks.
+  int outputs() const {
+    return static_cast<int>(std::count_if(golden().tensors().begin(), golden().tensors().end(), [](const auto& tensor) {
+      return tensor.name != "input_ids" && tensor.name != "pixel_values" && !tensor.name.ends_with(".mask");
+    }));
+  }
 
  private:
-  fs::path source_;
   testing::TemporaryFolder folder_;
   SafetensorsFile golden_;
   Json meta_;
@@ -73,42 +77,50 @@ Recorder run_tower(const Checkpoint& checkpoint, const TokenBatch& batch) {
   return recorder;
 }
 
-class GoldenImages : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+using Case = std::pair<fs::path, std::string>;  // a fixture's folder, and the config to read
+
+std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+  return info.param.first.filename().string() + (info.param.second == "config.json" ? "" : "_legacy");
+}
+
+std::vector<Case> cases(const fs::path& folder, std::initializer_list<const char*> models) {
+  std::vector<Case> all;
+  for (const char* model : models)
+    for (const char* config : {"config.json", "config_legacy.json"}) all.emplace_back(folder / model, config);
+  return all;
+}
+
+class GoldenImages : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GoldenImages, EveryRecordedTensor) {
-  const auto& [model, config] = GetParam();
-  SKIP_WITHOUT_SHARED("fixtures/models/" + model);
-  const Fixture fixture(model, config);
+  const auto& [folder, config] = GetParam();
+  if (!fs::exists(folder)) GTEST_SKIP() << testing::no_fixtures_at(folder);
+  const Fixture fixture(folder, config);
   const auto checkpoint = Checkpoint::open(fixture.path());
   for (const std::string& unused : checkpoint->unused_tensors()) EXPECT_TRUE(unused.ends_with("mask_token")) << unused;
   const Architecture& a = checkpoint->architecture();
   const Recorder recorder = run_tower(*checkpoint, batch_of(fixture.golden(), a));
   const int compared = testing::compare_with_golden(fixture.golden(), a, recorder, true,
                                                     [&](const std::string& name) { return fixture.tolerance(name); });
-  EXPECT_EQ(compared, static_cast<int>(fixture.golden().tensors().size()) - 1 - a.n_layers)
-      << "all but pixel_values and the masks";
+  EXPECT_EQ(compared, fixture.outputs());
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenImages,
-                         ::testing::ValuesIn([] {
-                           std::vector<std::pair<std::string, std::string>> all;
-                           for (const char* model : {"vit", "deit", "dinov2", "dinov2_interp", "dinov2_with_registers",
-                                                     "dinov2_with_registers_interp"})
-                             for (const char* config : {"config.json", "config_legacy.json"})
-                               all.emplace_back(model, config);
-                           return all;
-                         }()),
-                         [](const auto& info) {
-                           return info.param.first + (info.param.second == "config.json" ? "" : "_legacy");
-                         });
+INSTANTIATE_TEST_SUITE_P(Kept, GoldenImages,
+                         ::testing::ValuesIn(cases(testing::kept_models(), {"dinov2_with_registers_interp"})), name_of);
+INSTANTIATE_TEST_SUITE_P(Shared, GoldenImages,
+                         ::testing::ValuesIn(cases(testing::shared_models(),
+                                                   {"vit", "deit", "dinov2", "dinov2_interp", "dinov2_with_registers",
+                                                    "dinov2_with_registers_interp"})),
+                         name_of);
 
-class GoldenTowers : public ::testing::TestWithParam<std::string> {};
+class GoldenTowers : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GoldenTowers, EveryRecordedTensor) {
-  SKIP_WITHOUT_SHARED("fixtures/models/" + GetParam());
-  const Fixture fixture(GetParam(), "config.json");
+  const auto& [folder, config] = GetParam();
+  if (!fs::exists(folder)) GTEST_SKIP() << testing::no_fixtures_at(folder);
+  const Fixture fixture(folder, config);
   ASSERT_EQ(Checkpoint::towers(fixture.path()), (std::vector<std::string>{"text", "vision"}));
-  int compared = 0, masks = 0;
+  int compared = 0;
   std::map<std::string, std::vector<float>> embeds;
   std::unique_ptr<Checkpoint> checkpoint;
   for (const std::string tower : {"vision", "text"}) {
@@ -116,10 +128,9 @@ TEST_P(GoldenTowers, EveryRecordedTensor) {
     EXPECT_TRUE(checkpoint->unused_tensors().empty());
     const Architecture& a = checkpoint->architecture();
     const Recorder recorder = run_tower(*checkpoint, batch_of(fixture.golden(), a));
-    compared += testing::compare_with_golden(
-        without_prefix(fixture.golden(), tower + "."), a, recorder, true,
-        [&](const std::string& name) { return fixture.tolerance(tower + "." + name); });
-    masks += static_cast<int>(a.n_layers);
+    compared +=
+        testing::compare_with_golden(without_prefix(fixture.golden(), tower + "."), a, recorder, true,
+                                     [&](const std::string& name) { return fixture.tolerance(tower + "." + name); });
     embeds[tower] = recorder.at("embeds").values;
   }
   const Contrast both = contrast(checkpoint->weights(), embeds["text"], embeds["vision"]);
@@ -135,12 +146,15 @@ TEST_P(GoldenTowers, EveryRecordedTensor) {
       EXPECT_NEAR(values[i], expected[i], fixture.tolerance(name)) << name << " at " << i;
     ++compared;
   }
-  EXPECT_EQ(compared, static_cast<int>(fixture.golden().tensors().size()) - 2 - masks)
-      << "all but input_ids, pixel_values and the masks";
+  EXPECT_EQ(compared, fixture.outputs());
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenTowers, ::testing::Values("clip", "siglip"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Kept, GoldenTowers, ::testing::Values(Case(testing::kept_models() / "clip", "config.json")),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Shared, GoldenTowers,
+                         ::testing::Values(Case(testing::shared_models() / "clip", "config.json"),
+                                           Case(testing::shared_models() / "siglip", "config.json")),
+                         name_of);
 
 }  // namespace
 }  // namespace spikescope
