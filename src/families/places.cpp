@@ -51,7 +51,8 @@ WeightPlace place_of(const Architecture& a, const TensorTable& tensors, const We
   if (name.pattern.empty())
     fail("{}: no tensor is known for {} in files of this format", a.family, role_name(key.role));
   WeightPlace place{tensor_name(tensors, key, name.pattern, prefix)};
-  const auto [rows, columns] = role_shape(a, key.role);
+  const std::pair<int64_t, int64_t> size = role_shape(a, key.role);
+  const int64_t rows = size.first, columns = size.second;  // clang lets no lambda capture a structured binding
   const int part = part_of(key.role);
   const auto packed = [&](int64_t all_rows) {
     place.shape = {all_rows};

@@ -26,6 +26,11 @@ int main(int argc, char** argv) {
   seed("tokenizer", "unigram", testing::small_unigram().dump());
   seed("tokenizer", "precompiled", testing::small_precompiled().dump());
   seed("checkpoint", "config", '\0' + testing::tiny_config().dump());
+  for (const auto& entry : fs::directory_iterator(fs::path(SPIKESCOPE_SOURCE_DIR) / "tests/golden"))
+    for (const std::string file : {"config", "config_legacy"}) {
+      const std::string name = entry.path().filename().string() + "_" + file;
+      seed("checkpoint", name.c_str(), '\0' + read_file(entry.path() / (file + ".json")));
+    }
   seed("checkpoint", "index",
        "\1{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\",\"a\":\"../b\"}}");
   seed("checkpoint", "tokenizer", "\2{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");

@@ -1,10 +1,15 @@
 // GGUF files of every architecture, made from the golden models as llama.cpp's converter makes them, against the same
 // golden tensors at the same tolerances.
 
+#include <gmock/gmock.h>
+
 #include <numbers>
 
+#include "../error_of.h"
 #include "../golden.h"
 #include "families/checkpoint.h"
+#include "families/family.h"
+#include "io/gguf.h"
 #include "to_gguf.h"
 
 namespace fs = std::filesystem;
@@ -151,6 +156,47 @@ TEST_P(GgufOf, AgreesWithTheGoldenTensors) {
   const auto checkpoint = open_as_gguf(c, source, folder / "model.gguf");
   EXPECT_EQ(checkpoint->unused_tensors(), std::vector<std::string>());
   for (const bool squares : {false, true}) testing::expect_golden(checkpoint->weights(), source, squares, c.adapted);
+}
+
+/// Any value of the metadata may be any other: an architecture comes of it, or an Error of one line.
+TEST_P(GgufOf, AbsurdMetadataAreRefusedOrRead) {
+  const Conversion& c = GetParam();
+  const fs::path source = testing::golden_model(c.model);
+  if (!fs::exists(source)) GTEST_SKIP() << testing::no_fixtures_at(source);
+  const testing::TemporaryFolder folder;
+  const Family& family = *find_family(open_as_gguf(c, source, folder / "model.gguf")->architecture().family);
+  const GgufFile file = read_gguf(folder / "model.gguf");
+  const Json absurd = {0,
+                       -1,
+                       1,
+                       7,
+                       int64_t{1} << 62,
+                       std::numeric_limits<int64_t>::min(),
+                       NAN,
+                       INFINITY,
+                       1e300,
+                       "yarn",
+                       "x",
+                       true,
+                       nullptr,
+                       Json::array(),
+                       {true}};
+  int refused = 0;
+  for (const auto& [key, value] : file.metadata.items()) {
+    if (!key.starts_with(c.architecture + ".")) continue;
+    for (const Json& other : absurd) {
+      SCOPED_TRACE(key + " = " + other.dump());
+      Json changed = file.metadata;
+      changed[key] = other;
+      const std::string message = testing::error_of([&] {
+        const Config config(changed, "model.gguf", c.architecture + ".");
+        validate(family.from_gguf(config, file.tensors), "model.gguf");
+      });
+      EXPECT_THAT(message, ::testing::AnyOf("", ::testing::StartsWith("model.gguf: ")));
+      refused += !message.empty();
+    }
+  }
+  EXPECT_GT(refused, 50);
 }
 
 std::vector<Conversion> conversions() {
