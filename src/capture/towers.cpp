@@ -54,10 +54,15 @@ std::vector<std::string> points_of_tower(std::span<const std::string> names, con
   return points;
 }
 
-void join_towers(const fs::path& out, std::span<const std::string> towers, const Checkpoint* text) {
+void check_joined_dump(const fs::path& out) {
   const fs::path folder = dump_layout::folder(out);
   if (!is_joined(folder))
     fail("{}: holds something else than the joined dump of two towers; choose another --out", folder.string());
+}
+
+void join_towers(const fs::path& out, std::span<const std::string> towers, const Checkpoint* text) {
+  const fs::path folder = dump_layout::folder(out);
+  check_joined_dump(out);
   OutputFile file(folder / dump_layout::kIndex);
   H5File index = H5File::create(file.temporary());
   index.set_attribute("/", "format", dump_layout::kFormat);

@@ -156,6 +156,7 @@ DumpTokens read_inputs(const Checkpoint& checkpoint, CaptureOptions& options, st
 std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options) {
   const std::vector<std::string> towers = Checkpoint::towers(resolve_model(options.model));
   if (towers.empty()) return {options};
+  check_joined_dump(options.out);
   const bool texts = has_texts(options.prompts), both = texts && options.pixels;
   std::vector<CaptureOptions> runs;
   for (const std::string& tower : towers) {
