@@ -30,12 +30,14 @@ inline std::string no_fixtures_at(const std::filesystem::path& path) {
 }
 
 /// Where `spikescope models fetch smollm2-135m` puts the real model; scripts/test.sh fetches it.
-inline std::filesystem::path smollm2_file() {
+inline std::filesystem::path cached_model(const char* file) {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   const std::filesystem::path folder = cache && *cache ? cache : std::filesystem::path(home ? home : "/") / ".cache";
-  return folder / "spikescope/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
+  return folder / "spikescope/models" / file;
 }
+inline std::filesystem::path smollm2_file() { return cached_model("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"); }
+inline std::filesystem::path gemma3_file() { return cached_model("gemma-3-270m/gemma-3-270m-q4_k_m.gguf"); }
 
 /// A fresh folder below the system's temporary folder, removed at the end of its life.
 class TemporaryFolder {
@@ -62,6 +64,10 @@ class TemporaryFolder {
 #define SKIP_WITHOUT_SMOLLM2()                                         \
   if (!std::filesystem::exists(::spikescope::testing::smollm2_file())) \
   GTEST_SKIP() << "SmolLM2 is not fetched; run: build/spikescope models fetch smollm2-135m"
+
+#define SKIP_WITHOUT_GEMMA3()                                         \
+  if (!std::filesystem::exists(::spikescope::testing::gemma3_file())) \
+  GTEST_SKIP() << "Gemma 3 is not fetched; run: build/spikescope models fetch gemma-3-270m"
 
 /// Skips the test, saying why, in a checkout without the shared fixtures.
 #define SKIP_WITHOUT_SHARED(relative)                                                \

@@ -19,7 +19,9 @@ TEST(HookPoint, NamesAndDatasetsAreThoseOfTheInterface) {
 TEST(HookPoint, EveryNameParsesBack) {
   for (const PointKind& kind : point_kinds()) {
     const HookPoint point{kind.point, kind.per_block ? 27 : -1};
-    EXPECT_EQ(parse_hook_point(point.name()), point) << point.name();
+    EXPECT_EQ(parse_hook_point(point.name()).name(), point.name());
+    // A classifier's logits have the name of a language model's; which is meant, the architecture knows.
+    if (kind.point != Point::class_logits) EXPECT_EQ(parse_hook_point(point.name()), point) << point.name();
   }
 }
 

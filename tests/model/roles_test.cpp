@@ -104,7 +104,7 @@ TEST(Roles, FollowTheArchitecture) {
   normed.norm_places = NormPlaces::branch;
   EXPECT_FALSE(has_role(normed, Role::ln1, 0));
   EXPECT_TRUE(has_role(normed, Role::ln2_post, 0));
-  EXPECT_EQ(all_roles().size(), static_cast<size_t>(Role::b_unembedding) + 1);
+  EXPECT_EQ(all_roles().size(), static_cast<size_t>(Role::logit_bias) + 1);
 }
 
 /// A model of nothing but a token embedding [vocabulary, d], which lies in the tensor "t" as `place` says; the tensor
