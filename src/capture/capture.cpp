@@ -228,8 +228,7 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
   if (request.storage.gzip == 0) check_space(out, summary.dump_bytes);
 
   info.family = architecture.family;
-  info.config = to_json(architecture);
-  if (!checkpoint.tower().empty()) info.config["tower"] = checkpoint.tower();
+  info.config = to_json(checkpoint);
   info.storage = request.storage.storage;
   WeightStream stream(checkpoint.weights(), true);
   DumpOptions storage = request.storage;

@@ -136,12 +136,13 @@ DumpTokens read_inputs(const Checkpoint& checkpoint, CaptureOptions& options, st
   const PromptRequest& prompts = options.prompts;
   const Architecture& a = checkpoint.architecture();
   if (a.patches) {
-    if (has_texts(prompts)) fail_usage("{} models read images: give them --pixels, and no text", a.family);
+    if (has_texts(prompts) && !options.any_inputs)
+      fail_usage("{} models read images: give them --pixels, and no text", a.family);
     if (!options.pixels) fail_usage("{} models read images: give them --pixels FILE.safetensors", a.family);
     options.request.pixels = read_pixels(*options.pixels);
     return image_prompts(a.patches, options.request.pixels, options.pixels->filename().string());
   }
-  if (options.pixels) fail_usage("--pixels: {} models read text", a.family);
+  if (options.pixels && !options.any_inputs) fail_usage("--pixels: {} models read text", a.family);
   const bool only_ids = prompts.ids_file && prompts.texts.empty() && !prompts.prompts_file && !prompts.text_file;
   try {
     tokenizer = checkpoint.tokenizer();

@@ -47,6 +47,7 @@ struct CaptureOptions {
   std::string as;     ///< --as: the family to read it as; empty: what it calls itself
   std::string tower;  ///< of a model with two
   std::optional<std::filesystem::path> pixels;
+  bool any_inputs = false;  ///< of texts and images given, a model takes what it can read and leaves the rest
   std::filesystem::path out;
   PromptRequest prompts;
   std::string bos = "auto";

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/fail.h"
@@ -21,7 +22,9 @@ class Survey {
   Survey(std::vector<std::string> models, fs::path out, CaptureOptions capture, bool force, const Session& session)
       : out_(std::move(out)), capture_(std::move(capture)), force_(force), session_(session) {
     record_.settings = survey_settings(capture_);
-    record_.entries = survey_entries(models);
+    capture_.any_inputs = true;
+    for (const SurveyEntry& model : survey_entries(models))
+      for (SurveyEntry& entry : towers_of(model)) record_.entries.push_back(std::move(entry));
     recall(record_, out_ / "survey.json", session_);
   }
 
@@ -44,11 +47,38 @@ class Survey {
   }
 
  private:
+  /// The options for each tower of a model; the model as a whole where it has none, or cannot be opened.
+  std::vector<CaptureOptions> runs_of(const SurveyEntry& model, const fs::path& folder) const {
+    CaptureOptions options = capture_;
+    options.model = model.model;
+    options.out = folder;
+    try {
+      return of_each_tower(options);
+    } catch (const Error&) {
+      return {options};  // its run will say what is wrong
+    }
+  }
+
+  std::vector<SurveyEntry> towers_of(const SurveyEntry& model) const {
+    std::vector<SurveyEntry> entries;
+    for (const CaptureOptions& run : runs_of(model, out_ / model.name)) {
+      entries.push_back(model);
+      entries.back().tower = run.tower;
+      if (!run.tower.empty()) entries.back().name += "/" + run.tower;
+    }
+    return entries;
+  }
+
+  CaptureOptions options_of(const SurveyEntry& entry) const {
+    const fs::path folder = out_ / entry.name;
+    std::vector<CaptureOptions> runs = runs_of(entry, entry.tower.empty() ? folder : folder.parent_path());
+    const auto own = std::find_if(runs.begin(), runs.end(), [&](const auto& run) { return run.tower == entry.tower; });
+    return own == runs.end() ? runs.front() : *own;
+  }
+
   /// Whether there is something new of the model.
   bool run_one(SurveyEntry& entry, const std::string& what) {
-    CaptureOptions options = capture_;
-    options.model = entry.model;
-    options.out = out_ / entry.name;
+    CaptureOptions options = options_of(entry);
     options.request.storage.resume = entry.status == Status::unfinished && !force_;
     options.to_resume = "it goes on with the same command";
     const auto began = std::chrono::steady_clock::now();
@@ -138,7 +168,7 @@ class Survey {
   }
 
   const fs::path out_;
-  const CaptureOptions capture_;
+  CaptureOptions capture_;
   const bool force_;
   const Session& session_;
   SurveyRecord record_;

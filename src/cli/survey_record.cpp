@@ -171,7 +171,7 @@ std::string why_to_run(const fs::path& out, const PreparedCapture& now, const Ca
         return fmt::format("its {} was {}, and is {} now", setting.name, setting.before, setting.after);
     }
     const Architecture& architecture = now.checkpoint->architecture();
-    if (info.config != to_json(architecture)) return "it is of another architecture";
+    if (info.config != to_json(*now.checkpoint)) return "it is of another architecture";
     if (dump.tokens().ids != now.tokens.ids || dump.tokens().offsets != now.tokens.offsets)
       return "it is of other prompts";
     for (const HookPoint& point : select_points(architecture, request.points))

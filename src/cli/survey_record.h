@@ -14,6 +14,7 @@ struct SurveyEntry {
   enum class Status { waiting, unfinished, done, failed };
 
   std::string model;  ///< as it was named
+  std::string tower;  ///< of a model with two, each of which is a model of its own here
   std::string name;   ///< of its folder in OUT
   Status status = Status::waiting;
   std::string error;     ///< of a failed one

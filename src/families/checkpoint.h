@@ -60,7 +60,9 @@ class Checkpoint {
   Json metadata_;  // of a GGUF, for its tokenizer
 };
 
-/// The architecture as JSON, under the field's names: what a dump records.
+/// The architecture as JSON, under the field's names.
 Json to_json(const Architecture& architecture);
+/// The same of a checkpoint, with its tower where it has one: what a dump records.
+Json to_json(const Checkpoint& checkpoint);
 
 }  // namespace spikescope

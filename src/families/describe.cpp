@@ -39,4 +39,10 @@ Json to_json(const Architecture& a) {
   return json;
 }
 
+Json to_json(const Checkpoint& checkpoint) {
+  Json json = to_json(checkpoint.architecture());
+  if (!checkpoint.tower().empty()) json["tower"] = checkpoint.tower();
+  return json;
+}
+
 }  // namespace spikescope

@@ -53,4 +53,13 @@ inline void expect_failure(const ProgramResult& result, int code, const std::str
   EXPECT_EQ(result.out, "");
 }
 
+/// pixel_values of a kept model's golden file, as --pixels takes them.
+inline std::filesystem::path pixels_of(const std::string& model, const TemporaryFolder& folder) {
+  const SafetensorsFile golden = read_safetensors(kept_models() / model / "golden.safetensors");
+  const TensorInfo& pixels = golden.tensors.require("pixel_values");
+  const std::filesystem::path file = folder / (model + ".safetensors");
+  write_safetensors(file, {{"pixel_values", pixels.shape, "F32", pixels.bytes}});
+  return file;
+}
+
 }  // namespace spikescope::testing

@@ -9,7 +9,6 @@
 
 #include "capture/dump.h"
 #include "disk_limits.h"
-#include "fixtures.h"
 #include "io/hdf5.h"
 #include "io/json.h"
 #include "io/output_file.h"
@@ -408,18 +407,9 @@ TEST_F(Program, SameInputSameBytesOnAnyNumberOfThreads) {
   EXPECT_EQ(one, dump("1"));
 }
 
-/// pixel_values of a kept model's golden file, as --pixels takes them.
-fs::path pixels_of(const std::string& model, const TemporaryFolder& folder) {
-  const SafetensorsFile golden = read_safetensors(testing::kept_models() / model / "golden.safetensors");
-  const TensorInfo& pixels = golden.tensors.require("pixel_values");
-  const fs::path file = folder / (model + ".safetensors");
-  write_safetensors(file, {{"pixel_values", pixels.shape, "F32", pixels.bytes}});
-  return file;
-}
-
 TEST_F(Program, ImagesGoThroughAVisionTransformer) {
   const std::string vision = (testing::kept_models() / "dinov2_with_registers_interp").string();
-  const std::string pixels = pixels_of("dinov2_with_registers_interp", folder_).string();
+  const std::string pixels = testing::pixels_of("dinov2_with_registers_interp", folder_).string();
   const auto result = run_program({"run", "--model", vision, "--pixels", pixels, "--out", out(), "--points", "logits"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_TRUE(fs::exists(folder_ / "out/report/index.html"));
@@ -448,7 +438,8 @@ TEST_F(Program, ImagesGoThroughAVisionTransformer) {
 }
 
 TEST_F(Program, TwoTowersGiveTwoDumpsUnderOneIndex) {
-  const std::string clip = (testing::kept_models() / "clip").string(), pixels = pixels_of("clip", folder_).string();
+  const std::string clip = (testing::kept_models() / "clip").string(),
+                    pixels = testing::pixels_of("clip", folder_).string();
   testing::write_text(folder_ / "ids.json", "[[1, 5, 9, 287], [1, 7, 287]]");
   const std::string ids = (folder_ / "ids.json").string();
   const auto result = run_program({"run", "--model", clip, "--pixels", pixels, "--ids", ids, "--out", out(), "--points",

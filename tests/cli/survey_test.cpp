@@ -174,6 +174,29 @@ TEST_F(SurveyProgram, ModelsOfOneNameGetFoldersOfTheirOwn) {
   }
 }
 
+TEST_F(SurveyProgram, TextsAndImagesGoWhereTheyCanBeRead) {
+  testing::write_text(folder_ / "ids.json", "[[1, 5, 9, 44], [1, 7]]");
+  const std::vector<std::string> arguments = {"survey",
+                                              (testing::kept_models() / "clip").string(),
+                                              (testing::kept_models() / "dinov2_with_registers_interp").string(),
+                                              path("one"),
+                                              "--ids",
+                                              path("ids.json"),
+                                              "--pixels",
+                                              testing::pixels_of("clip", folder_).string(),
+                                              "--out",
+                                              path("out")};
+  const auto result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  for (const char* name : {"clip/text", "clip/vision", "dinov2_with_registers_interp", "one"}) {
+    EXPECT_EQ(status(name), "done") << name;
+    EXPECT_TRUE(fs::exists(folder_ / "out" / name / "report/index.html")) << name;
+  }
+  const auto before = dump_time("clip/vision");
+  EXPECT_EQ(run_program(arguments).exit_code, 0);
+  EXPECT_EQ(dump_time("clip/vision"), before) << "a second call finds nothing to do";
+}
+
 TEST_F(SurveyProgram, WrongCallsWriteNothing) {
   expect_failure(run_program({"survey"}), 2, "models");
   expect_failure(survey({"one", "one"}), 2, "is named twice");
