@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <cstdlib>
 
 #include "figure/color_scale.h"
@@ -326,7 +327,12 @@ struct PlotlyMaker {
     }
   };
 
-  Json scene_axis(const Axis& axis) const {
+  /// A space's axes show entities as they are, and take < for a tag: such brackets are drawn as angle quotes.
+  Json scene_axis(Axis axis) const {
+    for (std::string& category : axis.categories)
+      for (const auto& [bracket, quote] : {std::pair{"<", "‹"}, {">", "›"}, {"&", "＆"}})
+        for (size_t at = 0; (at = category.find(bracket, at)) != std::string::npos; at += std::strlen(quote))
+          category.replace(at, 1, quote);
     Json out = axis_json(axis);
     out.erase("automargin");
     if (axis.categories.empty() && !axis.log) out["nticks"] = 6;

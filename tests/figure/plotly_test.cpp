@@ -112,6 +112,12 @@ TEST(Plotly, SurfaceIsThinnedAndKeepsItsSpike) {
   EXPECT_EQ(plot["layout"]["scene"]["yaxis"]["ticktext"][0], "Summer");
 }
 
+TEST(Plotly, AxesOfASpaceHaveNoBrackets) {
+  Figure figure = testing::surface_figure(2, 5, 100);
+  figure.y.categories[0] = "0 '<bos>'";
+  EXPECT_EQ(to_plotly(figure)["layout"]["scene"]["yaxis"]["ticktext"][0], "0 '‹bos›'");
+}
+
 TEST(Plotly, HoverOfASurfaceWithoutTexts) {
   Figure figure = testing::surface_figure(2, 5, 100);
   std::get<Surface>(figure.content).hover.clear();
