@@ -15,10 +15,9 @@ namespace {
 /// The runs named, in their order, each once.
 std::vector<ComparedRun> read_runs(const std::vector<fs::path>& reports) {
   std::vector<fs::path> folders;
-  for (const fs::path& report : reports) {
-    const fs::path folder = run_folder(report);
-    if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
-  }
+  for (const fs::path& report : reports)
+    for (const fs::path& folder : run_folders(report))
+      if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
   std::vector<ComparedRun> runs;
   for (const fs::path& folder : folders) runs.push_back(read_run(folder));
   make_names_distinct(runs);
@@ -36,6 +35,7 @@ void add_compare(CLI::App& app, Session& session) {
   command->footer(R"(Examples:
   spikescope compare runs/smol runs/gemma                    compare/index.html
   spikescope compare runs/*/report/index.html --out both     a run is named by its folder or anything in it
+  spikescope compare runs                                    all runs in a folder, such as a survey's
   spikescope compare --json runs/smol runs/gemma             the table as JSON, besides
 
 A run is what `spikescope run`, or `capture --sinks` and `analyze`, left in a folder; only its results are read. Beside

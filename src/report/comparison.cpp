@@ -186,15 +186,28 @@ struct ResultsFile {
 
 double ComparedRun::largest() const { return top.empty() ? kNone : std::abs(top[0].value); }
 
-fs::path run_folder(const fs::path& path) {
+std::vector<fs::path> run_folders(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) fail("{}: no such file or folder; name a run's folder", path.string());
+  const auto is_run = [&](const fs::path& folder) { return fs::exists(folder / "results" / "spikes.json", error); };
   fs::path candidate = fs::weakly_canonical(path);
-  for (int up = 0; up < 3; ++up, candidate = candidate.parent_path()) {
-    if (fs::exists(candidate / "results" / "spikes.json", error)) return candidate;
-  }
-  fail("{}: no results/spikes.json here, so this is no run that was analysed; run: spikescope analyze {}",
-       path.string(), path.string());
+  for (int up = 0; up < 3; ++up, candidate = candidate.parent_path())
+    if (is_run(candidate)) return {candidate};
+  // A survey has a folder a model, and one more level for towers.
+  constexpr int kLevels = 2;
+  std::vector<fs::path> runs;
+  if (fs::is_directory(path, error))
+    for (auto entry = fs::recursive_directory_iterator(fs::weakly_canonical(path), error);
+         entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+      if (error) break;
+      if (entry->is_directory(error) && is_run(entry->path())) runs.push_back(entry->path());
+      if (entry.depth() + 1 >= kLevels) entry.disable_recursion_pending();
+    }
+  if (runs.empty())
+    fail("{}: no results/spikes.json here, so this is no run that was analysed; run: spikescope analyze {}",
+         path.string(), path.string());
+  std::sort(runs.begin(), runs.end());
+  return runs;
 }
 
 ComparedRun read_run(const fs::path& out) {

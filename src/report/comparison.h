@@ -60,9 +60,9 @@ struct ComparedRun {
   double ratio() const { return largest() / median; }
 };
 
-/// OUT of the run that `path` belongs to: OUT itself, its folder `results` or `report`, or a file in one of these.
-/// Throws Error where there are no results.
-std::filesystem::path run_folder(const std::filesystem::path& path);
+/// OUT of the run that `path` belongs to: OUT itself, its folder `results` or `report`, or a file in one of these. Of a
+/// folder that holds runs, such as a survey's, all of them, by name. Throws Error where there are no results.
+std::vector<std::filesystem::path> run_folders(const std::filesystem::path& path);
 
 /// Reads OUT/results/spikes.json, sinks.json and convergence.json; only the first has to be there. Throws Error naming
 /// file and key for what is damaged.

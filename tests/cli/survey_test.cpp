@@ -64,6 +64,9 @@ TEST_F(SurveyProgram, CompareWritesAPageOfSeveralRuns) {
   EXPECT_NEAR(std::abs(json["models"][1]["top"][0]["value"].get<double>()), largest, 1e-6);
   EXPECT_EQ(json["models"][1]["name"], "two");
 
+  EXPECT_EQ(run_program({"compare", path("runs"), "--out", path("all")}).exit_code, 0);
+  EXPECT_EQ(read_json_file(folder_ / "all/comparison.json").at("models"), json.at("models")) << "a folder of runs";
+
   const auto printed = run_program({"compare", path("runs/two"), "--json", "--out", path("alone")});
   EXPECT_EQ(printed.exit_code, 0) << printed.err;
   const Json document = parse_json(printed.out, "standard output");

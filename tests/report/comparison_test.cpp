@@ -151,9 +151,11 @@ TEST(RunFolder, IsFoundFromWhateverIsInIt) {
   write_file(folder / "m/report/index.html", "");
   const fs::path out = fs::weakly_canonical(folder / "m");
   for (const char* name : {"m", "m/", "m/results", "m/results/sinks.json", "m/report", "m/report/index.html"})
-    EXPECT_EQ(run_folder(folder / name), out) << name;
-  EXPECT_THAT(error_of([&] { run_folder(folder / "n"); }), HasSubstr("no such file or folder"));
-  EXPECT_THAT(error_of([&] { run_folder(folder.path()); }), HasSubstr("spikescope analyze"));
+    EXPECT_EQ(run_folders(folder / name), std::vector{out}) << name;
+  EXPECT_THAT(error_of([&] { run_folders(folder / "n"); }), HasSubstr("no such file or folder"));
+  EXPECT_EQ(run_folders(folder.path()), std::vector{out}) << "a folder that holds runs";
+  fs::create_directories(folder / "empty");
+  EXPECT_THAT(error_of([&] { run_folders(folder / "empty"); }), HasSubstr("spikescope analyze"));
 }
 
 TEST(DistinctEnds, AreAsShortAsTheyCanBe) {
