@@ -142,8 +142,13 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
                           format_count(capture->tokens / options.windows), capture->seconds,
                           format_count(std::llround(static_cast<double>(capture->tokens) / capture->seconds)),
                           format_bytes(capture->peak_bytes), format_bytes(capture->dump_bytes)));
-  if (const auto unused = checkpoint.unused_tensors(); !unused.empty())
-    print_row("not used", fmt::format("{}", fmt::join(unused, ", ")));
+  if (std::vector<std::string> unused = checkpoint.unused_tensors(); !unused.empty()) {
+    constexpr size_t kMost = 12;  // --json has them all
+    const size_t more = unused.size() > kMost ? unused.size() - kMost : 0;
+    unused.resize(unused.size() - more);
+    print_row("not used",
+              fmt::format("{}{}", fmt::join(unused, ", "), more > 0 ? fmt::format(" and {} more", more) : ""));
+  }
   if (options.tensors) {
     fmt::print("\n");
     for (const TensorInfo& tensor : checkpoint.tensors().tensors())

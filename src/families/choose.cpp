@@ -3,7 +3,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <optional>
+#include <set>
+#include <tuple>
 
 #include "base/fail.h"
 #include "base/nearest.h"
@@ -60,34 +61,90 @@ std::string pattern_of(std::string_view name) {
   return pattern;
 }
 
-/// The kinds of tensors in a checkpoint that a family has no name for.
-std::vector<std::string> unknown_tensors(const Family& family, Format format, const TensorTable& tensors) {
-  std::set<std::string> known, unknown;
-  for (const RoleName& entry : family.names) {
-    std::string_view patterns = format == Format::gguf ? entry.gguf.pattern : entry.huggingface.pattern;
-    while (!patterns.empty()) {
-      const std::string_view pattern = patterns.substr(0, patterns.find('|'));
-      known.emplace(pattern);
-      patterns.remove_prefix(std::min(patterns.size(), pattern.size() + 1));
-    }
+std::string_view bare(std::string_view name, std::string_view prefix) {
+  return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+}
+
+/// A role's names in this format, without the family's prefix.
+std::vector<std::string_view> patterns_of(const Family& family, const RoleName& entry, Format format) {
+  std::string_view names = format == Format::gguf ? entry.gguf.pattern : entry.huggingface.pattern;
+  std::vector<std::string_view> patterns;
+  while (!names.empty()) {
+    const std::string_view name = names.substr(0, names.find('|'));
+    patterns.push_back(bare(name, family.prefix));
+    names.remove_prefix(std::min(names.size(), name.size() + 1));
   }
-  for (const TensorInfo& tensor : tensors.tensors())
-    if (std::string pattern = pattern_of(tensor.name); !known.contains(pattern)) unknown.insert(std::move(pattern));
-  return {unknown.begin(), unknown.end()};
+  return patterns;
+}
+
+/// The kinds of tensors in a checkpoint, without whichever of the family's prefixes makes them known.
+std::set<std::string> kinds_of(const Family& family, Format format, const TensorTable& tensors) {
+  std::vector<std::string_view> prefixes = family.other_prefixes;
+  prefixes.insert(prefixes.end(), {family.prefix, std::string_view()});
+  std::set<std::string_view> known;
+  for (const RoleName& entry : family.names)
+    for (const std::string_view pattern : patterns_of(family, entry, format)) known.insert(pattern);
+  std::set<std::string> kinds;
+  for (const TensorInfo& tensor : tensors.tensors()) {
+    const std::string pattern = pattern_of(tensor.name);
+    const auto own = std::find_if(prefixes.begin(), prefixes.end(),
+                                  [&](std::string_view prefix) { return known.contains(bare(pattern, prefix)); });
+    kinds.emplace(own == prefixes.end() ? std::string_view(pattern) : bare(pattern, *own));
+  }
+  return kinds;
+}
+
+/// Those that the family has no name for.
+std::vector<std::string> unknown_tensors(const Family& family, Format format, const TensorTable& tensors) {
+  std::set<std::string> kinds = kinds_of(family, format, tensors);
+  for (const RoleName& entry : family.names)
+    for (const std::string_view pattern : patterns_of(family, entry, format)) kinds.erase(std::string(pattern));
+  return {kinds.begin(), kinds.end()};
 }
 
 bool supports(const Family& family, Format format) {
   return format == Format::gguf ? family.from_gguf != nullptr : family.from_config != nullptr;
 }
 
-/// The family that has a name for most of the tensors' kinds.
-const Family& nearest_family(Format format, const std::string& type, const TensorTable& tensors) {
+Architecture architecture_of(const Family& family, Format format, const Config& config, const TensorTable& tensors) {
+  Architecture a = format == Format::gguf ? family.from_gguf(config, tensors) : family.from_config(config, tensors);
+  a.blocks.resize(static_cast<size_t>(a.n_layers));
+  return a;
+}
+
+/// Kinds of tensors that a model of the family would leave, and kinds that it would miss.
+size_t misfits(const Family& family, Format format, const Config& config, const TensorTable& tensors) try {
+  // Keys that a trial reads do not count as understood.
+  const Architecture a =
+      architecture_of(family, format, Config(config.json(), config.what(), config.prefix()), tensors);
+  std::set<std::string> left = kinds_of(family, format, tensors);
+  const std::set<std::string> there = left;
+  size_t missing = 0;
+  for (const RoleName& entry : family.names) {
+    bool needed = has_role(a, entry.role);
+    for (int layer = 0; layer < a.n_layers && !needed; ++layer) needed = has_role(a, entry.role, layer);
+    if (!needed) continue;
+    bool found = false;
+    for (const std::string_view pattern : patterns_of(family, entry, format)) {
+      found = found || there.contains(std::string(pattern));
+      left.erase(std::string(pattern));
+    }
+    if (!found) ++missing;
+  }
+  return left.size() + missing;
+} catch (const Error&) {
+  return tensors.tensors().size();
+}
+
+/// The family that fits the tensors best; of equal ones that with the nearest name.
+const Family& nearest_family(Format format, const std::string& type, const Config& config, const TensorTable& tensors) {
   const Family* nearest = nullptr;
-  std::pair<size_t, size_t> least;
+  std::tuple<size_t, size_t, size_t> least;
   for (const Family& family : families()) {
     if (!supports(family, format)) continue;
-    const std::pair<size_t, size_t> distance = {unknown_tensors(family, format, tensors).size(),
-                                                edit_distance(type.substr(0, 64), family.name)};
+    const std::tuple distance = {unknown_tensors(family, format, tensors).size(),
+                                 misfits(family, format, config, tensors),
+                                 edit_distance(type.substr(0, 64), family.name)};
     if (!nearest || distance < least) {
       nearest = &family;
       least = distance;
@@ -107,10 +164,10 @@ std::string listed(std::vector<std::string> names) {
 
 [[noreturn]] void fail_unknown(Format format, const std::string& type, const Config& config,
                                const TensorTable& tensors) {
-  const Family& family = nearest_family(format, type, tensors);
+  const Family& family = nearest_family(format, type, config, tensors);
   std::string trouble;
   try {
-    format == Format::gguf ? family.from_gguf(config, tensors) : family.from_config(config, tensors);
+    architecture_of(family, format, config, tensors);
   } catch (const Error& error) {
     trouble = fmt::format("; read so, it fails: {}", error.what());
   }

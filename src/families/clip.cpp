@@ -23,52 +23,57 @@ Architecture clip_like_vision(const Config& c) {
   return a;
 }
 
-// Towers differ in their prefix and in what stands around the blocks.
-#define SPIKESCOPE_BLOCK_NAMES(tower)                                                                               \
-  {Role::ln1, tower "encoder.layers.{}.layer_norm1.weight"},                                                        \
-      {Role::ln1_bias, tower "encoder.layers.{}.layer_norm1.bias"},                                                 \
-      {Role::w_q, tower "encoder.layers.{}.self_attn.q_proj.weight"},                                               \
-      {Role::b_q, tower "encoder.layers.{}.self_attn.q_proj.bias"},                                                 \
-      {Role::w_k, tower "encoder.layers.{}.self_attn.k_proj.weight"},                                               \
-      {Role::b_k, tower "encoder.layers.{}.self_attn.k_proj.bias"},                                                 \
-      {Role::w_v, tower "encoder.layers.{}.self_attn.v_proj.weight"},                                               \
-      {Role::b_v, tower "encoder.layers.{}.self_attn.v_proj.bias"},                                                 \
-      {Role::w_o, tower "encoder.layers.{}.self_attn.out_proj.weight"},                                             \
-      {Role::b_o, tower "encoder.layers.{}.self_attn.out_proj.bias"},                                               \
-      {Role::ln2, tower "encoder.layers.{}.layer_norm2.weight"},                                                    \
-      {Role::ln2_bias, tower "encoder.layers.{}.layer_norm2.bias"},                                                 \
-      {Role::w_up, tower "encoder.layers.{}.mlp.fc1.weight"}, {Role::b_up, tower "encoder.layers.{}.mlp.fc1.bias"}, \
-      {Role::w_down, tower "encoder.layers.{}.mlp.fc2.weight"},                                                     \
-      {Role::b_down, tower "encoder.layers.{}.mlp.fc2.bias"}, {Role::logit_scale, "logit_scale"}, {                 \
-    Role::logit_bias, "logit_bias"                                                                                  \
-  }
+namespace {
+
+/// What is the same in both towers.
+const RoleNames& block_names() {
+  static const RoleNames names = {
+      {Role::ln1, "tower.encoder.layers.{}.layer_norm1.weight"},
+      {Role::ln1_bias, "tower.encoder.layers.{}.layer_norm1.bias"},
+      {Role::w_q, "tower.encoder.layers.{}.self_attn.q_proj.weight"},
+      {Role::b_q, "tower.encoder.layers.{}.self_attn.q_proj.bias"},
+      {Role::w_k, "tower.encoder.layers.{}.self_attn.k_proj.weight"},
+      {Role::b_k, "tower.encoder.layers.{}.self_attn.k_proj.bias"},
+      {Role::w_v, "tower.encoder.layers.{}.self_attn.v_proj.weight"},
+      {Role::b_v, "tower.encoder.layers.{}.self_attn.v_proj.bias"},
+      {Role::w_o, "tower.encoder.layers.{}.self_attn.out_proj.weight"},
+      {Role::b_o, "tower.encoder.layers.{}.self_attn.out_proj.bias"},
+      {Role::ln2, "tower.encoder.layers.{}.layer_norm2.weight"},
+      {Role::ln2_bias, "tower.encoder.layers.{}.layer_norm2.bias"},
+      {Role::w_up, "tower.encoder.layers.{}.mlp.fc1.weight"},
+      {Role::b_up, "tower.encoder.layers.{}.mlp.fc1.bias"},
+      {Role::w_down, "tower.encoder.layers.{}.mlp.fc2.weight"},
+      {Role::b_down, "tower.encoder.layers.{}.mlp.fc2.bias"},
+      {Role::logit_scale, "logit_scale"},
+      {Role::logit_bias, "logit_bias"},
+  };
+  return names;
+}
+
+}  // namespace
 
 const RoleNames& clip_like_text_names() {
-  static const RoleNames names = {
-      {Role::token_embedding, "text_model.embeddings.token_embedding.weight"},
-      {Role::position_embedding, "text_model.embeddings.position_embedding.weight"},
-      {Role::ln_final, "text_model.final_layer_norm.weight"},
-      {Role::ln_final_bias, "text_model.final_layer_norm.bias"},
-      SPIKESCOPE_BLOCK_NAMES("text_model."),
-  };
+  static const RoleNames names = with({{Role::token_embedding, "tower.embeddings.token_embedding.weight"},
+                                       {Role::position_embedding, "tower.embeddings.position_embedding.weight"},
+                                       {Role::ln_final, "tower.final_layer_norm.weight"},
+                                       {Role::ln_final_bias, "tower.final_layer_norm.bias"}},
+                                      block_names());
   return names;
 }
 
 const RoleNames& clip_like_vision_names() {
-  static const RoleNames names = {
-      {Role::patch_embedding, {"vision_model.embeddings.patch_embedding.weight", Pack::patches}},
-      {Role::b_patch_embedding, "vision_model.embeddings.patch_embedding.bias"},
-      {Role::cls_token, "vision_model.embeddings.class_embedding"},
-      {Role::position_embedding, "vision_model.embeddings.position_embedding.weight"},
-      {Role::embedding_norm, "vision_model.pre_layrnorm.weight"},
-      {Role::embedding_norm_bias, "vision_model.pre_layrnorm.bias"},
-      {Role::ln_final, "vision_model.post_layernorm.weight"},
-      {Role::ln_final_bias, "vision_model.post_layernorm.bias"},
-      SPIKESCOPE_BLOCK_NAMES("vision_model."),
-  };
+  static const RoleNames names =
+      with({{Role::patch_embedding, {"tower.embeddings.patch_embedding.weight", Pack::patches}},
+            {Role::b_patch_embedding, "tower.embeddings.patch_embedding.bias"},
+            {Role::cls_token, "tower.embeddings.class_embedding"},
+            {Role::position_embedding, "tower.embeddings.position_embedding.weight"},
+            {Role::embedding_norm, "tower.pre_layrnorm.weight"},
+            {Role::embedding_norm_bias, "tower.pre_layrnorm.bias"},
+            {Role::ln_final, "tower.post_layernorm.weight"},
+            {Role::ln_final_bias, "tower.post_layernorm.bias"}},
+           block_names());
   return names;
 }
-#undef SPIKESCOPE_BLOCK_NAMES
 
 namespace {
 
@@ -107,8 +112,12 @@ Family clip_text_family() {
           "CLIP's text tower",
           {"clip_text_model"},
           text_from_config,
-          "",
-          with(clip_like_text_names(), {{Role::projection, "text_projection.weight"}})};
+          "tower.",
+          with(clip_like_text_names(), {{Role::projection, "text_projection.weight"}}),
+          {},
+          nullptr,
+          false,
+          {"text_model."}};
 }
 
 Family clip_vision_family() {
@@ -116,8 +125,12 @@ Family clip_vision_family() {
           "CLIP's image tower",
           {"clip_vision_model"},
           vision_from_config,
-          "",
-          with(clip_like_vision_names(), {{Role::projection, "visual_projection.weight"}})};
+          "tower.",
+          with(clip_like_vision_names(), {{Role::projection, "visual_projection.weight"}}),
+          {},
+          nullptr,
+          false,
+          {"vision_model."}};
 }
 
 }  // namespace spikescope

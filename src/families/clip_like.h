@@ -9,7 +9,7 @@ namespace spikescope {
 Architecture clip_like_text(const Config& config);
 /// An image tower.
 Architecture clip_like_vision(const Config& config);
-/// Names of a tower's blocks after `tower`, "text_model." or "vision_model."; the embedding of tokens or patches first.
+/// A tower's names, after "tower.", in whose place checkpoints have "text_model." or "vision_model.".
 const RoleNames& clip_like_text_names();
 const RoleNames& clip_like_vision_names();
 

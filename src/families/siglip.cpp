@@ -31,13 +31,17 @@ Architecture vision_from_config(const Config& c, const TensorTable& tensors) {
 }  // namespace
 
 Family siglip_text_family() {
-  return {"siglip_text",
-          "SigLIP's text tower",
-          {"siglip_text_model"},
-          text_from_config,
-          "",
-          with(clip_like_text_names(),
-               {{Role::projection, "text_model.head.weight"}, {Role::b_projection, "text_model.head.bias"}})};
+  return {
+      "siglip_text",
+      "SigLIP's text tower",
+      {"siglip_text_model"},
+      text_from_config,
+      "tower.",
+      with(clip_like_text_names(), {{Role::projection, "tower.head.weight"}, {Role::b_projection, "tower.head.bias"}}),
+      {},
+      nullptr,
+      false,
+      {"text_model."}};
 }
 
 Family siglip_vision_family() {
@@ -45,18 +49,22 @@ Family siglip_vision_family() {
           "SigLIP's image tower",
           {"siglip_vision_model"},
           vision_from_config,
-          "",
-          with(clip_like_vision_names(), {{Role::pool_query, "vision_model.head.probe"},
-                                          {Role::pool_qkv, "vision_model.head.attention.in_proj_weight"},
-                                          {Role::b_pool_qkv, "vision_model.head.attention.in_proj_bias"},
-                                          {Role::pool_out, "vision_model.head.attention.out_proj.weight"},
-                                          {Role::b_pool_out, "vision_model.head.attention.out_proj.bias"},
-                                          {Role::pool_norm, "vision_model.head.layernorm.weight"},
-                                          {Role::pool_norm_bias, "vision_model.head.layernorm.bias"},
-                                          {Role::pool_up, "vision_model.head.mlp.fc1.weight"},
-                                          {Role::b_pool_up, "vision_model.head.mlp.fc1.bias"},
-                                          {Role::pool_down, "vision_model.head.mlp.fc2.weight"},
-                                          {Role::b_pool_down, "vision_model.head.mlp.fc2.bias"}})};
+          "tower.",
+          with(clip_like_vision_names(), {{Role::pool_query, "tower.head.probe"},
+                                          {Role::pool_qkv, "tower.head.attention.in_proj_weight"},
+                                          {Role::b_pool_qkv, "tower.head.attention.in_proj_bias"},
+                                          {Role::pool_out, "tower.head.attention.out_proj.weight"},
+                                          {Role::b_pool_out, "tower.head.attention.out_proj.bias"},
+                                          {Role::pool_norm, "tower.head.layernorm.weight"},
+                                          {Role::pool_norm_bias, "tower.head.layernorm.bias"},
+                                          {Role::pool_up, "tower.head.mlp.fc1.weight"},
+                                          {Role::b_pool_up, "tower.head.mlp.fc1.bias"},
+                                          {Role::pool_down, "tower.head.mlp.fc2.weight"},
+                                          {Role::b_pool_down, "tower.head.mlp.fc2.bias"}}),
+          {},
+          nullptr,
+          false,
+          {"vision_model."}};
 }
 
 }  // namespace spikescope

@@ -1,5 +1,6 @@
 // How a family is found, and how its config, its RoPE and the places of its tensors are read.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -112,6 +113,28 @@ TEST(Families, AreFoundByNameAndHaveNamesForWhatTheyNeed) {
   EXPECT_EQ(find_family("lama"), nullptr);
   EXPECT_THAT(error_of([] { name_of(*find_family("bloom"), Role::router); }),
               HasSubstr("bloom models: no tensor is known for router"));
+}
+
+/// A model that calls itself something else is told what it is most like, by its tensors.
+TEST(Families, TheNearestIsFoundByTensors) {
+  const std::pair<const char*, const char*> models[] = {
+      {"bert", "bert"},           {"deepseek_v3", "deepseek_v3"}, {"dinov2_with_registers_interp", "dinov2"},
+      {"falcon_new", "falcon"},   {"gemma2", "gemma2"},           {"gemma3_text", "gemma3_text"},
+      {"gpt2_bare", "gpt2"},      {"gpt_neox", "gpt_neox"},       {"mixtral", "mixtral"},
+      {"mpt", "mpt"},             {"olmo2", "olmo2"},             {"opt", "opt"},
+      {"phi3", "phi3"},           {"qwen3", "qwen3"},             {"stablelm", "stablelm"},
+  };
+  for (const auto& [model, family] : models) {
+    const testing::TemporaryFolder folder;
+    std::filesystem::create_symlink(testing::kept_models() / model / "model.safetensors", folder / "model.safetensors");
+    Json config = read_json_file(testing::kept_models() / model / "config.json");
+    config["model_type"] = "another";
+    config["novelty"] = 3;
+    testing::write_text(folder / "config.json", config.dump());
+    const std::string message = error_of([&] { Checkpoint::open(folder.path()); });
+    EXPECT_THAT(message, HasSubstr(fmt::format("The nearest family is {} (", family))) << model;
+    EXPECT_THAT(message, HasSubstr("novelty")) << model;
+  }
 }
 
 /// 4 heads of 3 on 2 KV heads, width 8.
