@@ -15,7 +15,9 @@ Architecture from_config(const Config& c, const TensorTable& tensors) {
   a.patches.registers = c.integer_or("num_register_tokens", 0);
   a.patches.resize = a.patches.registers > 0 ? Patches::Resize::bicubic_antialias : Patches::Resize::bicubic;
   a.layer_scale = true;
-  a.mlp_width = static_cast<int64_t>(static_cast<double>(a.d_model) * c.number_or("mlp_ratio", 4.0));
+  const double ratio = c.number_or("mlp_ratio", 4.0);
+  if (!(ratio > 0.0 && ratio < 1024.0)) c.fail_value("mlp_ratio", "a number from 0 to 1024");
+  a.mlp_width = static_cast<int64_t>(static_cast<double>(a.d_model) * ratio);
   if (c.flag_or("use_swiglu_ffn", false)) {
     a.gated = true;
     a.activation = Activator::silu;

@@ -61,6 +61,7 @@ void read_yarn(Rope& rope, const Config& p, int64_t context_length) {
 
 void read_longrope(Rope& rope, const Config& p, int64_t context_length) {
   const double original = positive_or(p, "original_max_position_embeddings", static_cast<double>(context_length));
+  if (!(original >= 2.0 && original <= 1e12)) p.fail_value("original_max_position_embeddings", "2 or more");
   const double factor = positive_or(p, "factor", static_cast<double>(context_length) / original);
   const auto factors = [&](std::string_view key) {
     const std::vector<double> values = p.numbers_or_none(key, rope.dims / 2);

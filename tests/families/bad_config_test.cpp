@@ -134,7 +134,11 @@ TEST(ContradictoryConfig, IsNamed) {
                          {"original_max_position_embeddings", 16},
                          {"short_factor", {1, 1, 1, 1, 1, 1, 1, 1}},
                          {"long_factor", {1, 1, 1}}};
+  Json faraway = longrope;
+  faraway["original_max_position_embeddings"] = 1e30;
   const Contradiction contradictions[] = {
+      {"qwen3", {{"rope_parameters", faraway}}, "'original_max_position_embeddings' is 1e+30"},
+      {"dinov2_with_registers_interp", {{"mlp_ratio", -2}}, "'mlp_ratio' is -2"},
       {"qwen3", {{"num_attention_heads", 3}}, "3 heads cannot share 2 KV heads"},
       {"qwen3", {{"head_dim", 16}}, "q_proj.weight' has shape [128, 64], but the config asks for [64, 64]"},
       {"qwen3", {{"vocab_size", 287}}, "has shape [288, 64], but the config asks for [287, 64]"},
