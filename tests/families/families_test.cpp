@@ -96,7 +96,7 @@ TEST_F(Chosen, AnUnknownTypeIsMetWithTheNearestFamilyAndWhatIsStrange) {
                              HasSubstr("does not understand: wobble."),
                              HasSubstr("does not know: model.layers.{}.odd_norm.weight.")));
   EXPECT_THAT(message, Not(HasSubstr("it fails")));
-  config_.erase("num_attention_heads");
+  config_.erase("hidden_size");
   EXPECT_THAT(error_of([&] { open(); }), HasSubstr("read so, it fails: "));
 }
 
