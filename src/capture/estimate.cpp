@@ -163,14 +163,14 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
   int64_t residual = 5 * prompts.tokens() * a.d_model * value / 2;
   if (a.blocks[static_cast<size_t>(layer)].experts)  // what they read and what they give
     residual += 2 * prompts.tokens() * a.d_model * value;
-  // With keys and values in panels.
-  const int64_t projections = rows * (a.q_size() + 2 * a.k_size() + 2 * a.v_size() + a.z_size()) * value;
+  const int64_t projections = rows * (a.q_size() + a.k_size() + a.v_size() + a.z_size()) * value +
+                              Panels::bytes(rows * (a.k_size() + a.v_size()));
   // Sums over queries, in double while a group is in work: of each chunk of 512 queries of each head.
   const int64_t chunks = (prompts.length + 511) / 512;
   const int64_t sums =
       rows * a.n_heads * chunks * static_cast<int64_t>(sizeof(double)) + 4 * prompts.tokens() * a.n_heads * value;
   const int64_t scores = threads() * 56 * prompts.length * value;
-  const int64_t converted = converted_values(a, layer) * value;
+  const int64_t converted = Panels::bytes(converted_values(a, layer));
   return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + converted +
          2 * block_file_bytes(weights, layer);
 }

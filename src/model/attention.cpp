@@ -13,9 +13,13 @@
 namespace spikescope {
 namespace {
 
-/// Queries whose scores are made at a time. Few, so that the scores stay in the second-level cache and little is
-/// computed beyond the diagonal; with many keys more, so that the keys are fetched from further away less often.
-int64_t queries_per_block(int64_t length) { return length <= 1024 ? 14 : length <= 4096 ? 28 : 56; }
+/// Queries whose scores are made at a time, whole micro-kernels of them. Few, so that the scores stay in the
+/// second-level cache and little is computed beyond the diagonal; with many keys more, so that the keys are fetched
+/// from further away less often.
+int64_t queries_per_block(int64_t length) {
+  const int64_t wished = length <= 1024 ? 14 : length <= 4096 ? 28 : 56, step = product_rows();
+  return (wished + step - 1) / step * step;
+}
 
 /// Query blocks of a head that share their sums. The split must not depend on the number of threads: sums are added up
 /// in the same order on every machine.

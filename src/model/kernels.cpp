@@ -18,7 +18,8 @@ namespace {
 using Float8 [[gnu::vector_size(32)]] = float;
 using Float16 [[gnu::vector_size(64)]] = float;
 
-#define SPIKESCOPE_INLINE inline __attribute__((always_inline))
+#define SPIKESCOPE_ALWAYS __attribute__((always_inline))
+#define SPIKESCOPE_INLINE inline SPIKESCOPE_ALWAYS
 #define SPIKESCOPE_AVX2 __attribute__((target("avx2,fma")))
 #define SPIKESCOPE_AVX512 __attribute__((target("avx512f,fma")))
 #define SPIKESCOPE_AVX512_BF16 __attribute__((target("avx512f,avx512bf16,fma")))
@@ -74,8 +75,8 @@ SPIKESCOPE_INLINE void micro_kernel(const float* left, const float* panel, int64
 }
 
 template <int kRows>
-SPIKESCOPE_AVX512 void avx512(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
-                              bool add) {
+SPIKESCOPE_AVX512 void avx512(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner, float* out,
+                              int64_t out_stride, bool add) {
   micro_kernel<MultiplyFloats, Float16, kRows, 2>(left, panel, inner, out, out_stride, add);
 }
 
@@ -106,19 +107,19 @@ SPIKESCOPE_AVX512 void transpose16(const float* from, int64_t stride, float* to,
 }
 
 template <int kRows>
-SPIKESCOPE_AVX2 void avx2(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
-                          bool add) {
+SPIKESCOPE_AVX2 void avx2(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner, float* out,
+                          int64_t out_stride, bool add) {
   micro_kernel<MultiplyFloats, Float8, kRows, 2>(left, panel, inner, out, out_stride, add);
 }
 
 /// As micro_kernel, with the processor's own sum of two products of bfloat16 values.
 template <int kRows>
-SPIKESCOPE_AVX512_BF16 void avx512_bf16(const float* left, const float* panel, int64_t inner, float* out,
-                                        int64_t out_stride, bool add) {
+SPIKESCOPE_AVX512_BF16 void avx512_bf16(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner,
+                                        float* out, int64_t out_stride, bool add) {
   __m512 sums[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
-  for (int64_t i = 0; i < inner; ++i) {
+  for (int64_t i = 0; i < inner / 2; ++i) {
     const __m512bh first = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + i * 32));
     const __m512bh second = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + i * 32 + 16));
 #pragma GCC unroll 16
@@ -150,16 +151,88 @@ struct alignas(64) TileShapes {
 constexpr TileShapes kTileShapes;
 SPIKESCOPE_AMX void configure_tiles() { _tile_loadconfig(&kTileShapes); }
 
-/// Tiles 0 to 3 are the sums, 4 and 5 the left side, 6 and 7 the panel. Up to 16 rows leave half of them out; where
-/// rows are missing, the left side has whatever lies there, and those sums are dropped.
-template <int kRows>
-SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
-                        bool add) {
+/// kSplit values as the nearest bfloat16 values, then what is missing, then what is still missing. Ties go to even,
+/// which matters where there is no second part.
+SPIKESCOPE_AVX512 void split(const float* from, int64_t times, int parts, float* to, int64_t part_stride) {
+  const __m512i high_half = _mm512_set1_epi32(static_cast<int>(0xffff0000)), below_half = _mm512_set1_epi32(0x7fff);
+  const __m512i half = _mm512_set1_epi32(0x8000), one = _mm512_set1_epi32(1);
+  const auto bits = [](__m512 values) SPIKESCOPE_AVX512 { return _mm512_castps_si512(values); };
+  const auto store = [&](__m512i first, __m512i second) SPIKESCOPE_AVX512 {
+    // (first >> 16) | (second & high_half)
+    _mm512_storeu_si512(to, _mm512_ternarylogic_epi32(_mm512_srli_epi32(first, 16), second, high_half, 0xf8));
+    to += part_stride;
+  };
+  for (int64_t i = 0; i < times; ++i, from += kSplit) {
+    __m512 first = _mm512_loadu_ps(from), second = _mm512_loadu_ps(from + kSplit / 2);
+    if (parts == 1) {
+      const auto even = [&](__m512 values) SPIKESCOPE_AVX512 {
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits(values), 16), one);
+        return _mm512_add_epi32(_mm512_add_epi32(bits(values), below_half), odd);
+      };
+      store(even(first), even(second));
+      continue;
+    }
+    for (int part = 0; part + 1 < parts; ++part) {
+      const __m512i a = _mm512_and_si512(_mm512_add_epi32(bits(first), half), high_half);
+      const __m512i b = _mm512_and_si512(_mm512_add_epi32(bits(second), half), high_half);
+      store(a, b);
+      first = _mm512_sub_ps(first, _mm512_castsi512_ps(a));
+      second = _mm512_sub_ps(second, _mm512_castsi512_ps(b));
+    }
+    store(bits(first), bits(second));
+  }
+}
+
+/// Products of a part of the left side and one of the panel, in an order in which each but the first needs a new part
+/// of only one of them.
+struct PartPair {
+  int left, panel;
+};
+template <int kLeftParts, int kPanelParts>
+constexpr auto kPartPairs = std::array{PartPair{0, 0}};
+template <>
+constexpr auto kPartPairs<3, 1> = std::array{PartPair{1, 0}, PartPair{0, 0}, PartPair{2, 0}};
+template <>
+constexpr auto kPartPairs<3, 2> =
+    std::array{PartPair{0, 1}, PartPair{1, 1}, PartPair{1, 0}, PartPair{0, 0}, PartPair{2, 0}};
+template <>
+constexpr auto kPartPairs<3, 3> =
+    std::array{PartPair{0, 2}, PartPair{0, 1}, PartPair{1, 1}, PartPair{1, 0}, PartPair{0, 0}, PartPair{2, 0}};
+
+/// One of kPartPairs over one step: tiles 0 to 3 are the sums, 4 and 5 the left side, 6 and 7 the panel. Up to 16 rows
+/// leave half of them out.
+template <bool kBoth, int kLeftParts, int kPanelParts, size_t kPair>
+SPIKESCOPE_AMX SPIKESCOPE_INLINE void multiply_tiles(const float* left, const float* panel, int64_t part_stride) {
+  constexpr int64_t kLeftBytes = 64, kPanelBytes = 128;
+  constexpr auto kPairs = kPartPairs<kLeftParts, kPanelParts>;
+  constexpr PartPair kThis = kPairs[kPair], kBefore = kPairs[kPair == 0 ? 0 : kPair - 1];
+  constexpr bool kNewLeft = kPair == 0 || kThis.left != kBefore.left;
+  constexpr bool kNewPanel = kPair == 0 || kThis.panel != kBefore.panel;
+  left += kThis.left * 16 * 16;
+  panel += kThis.panel * part_stride;
+  if constexpr (kNewLeft) _tile_loadd(4, left, kLeftBytes);
+  if constexpr (kNewPanel) _tile_loadd(6, panel, kPanelBytes);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kNewPanel) _tile_loadd(7, panel + 16, kPanelBytes);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kBoth) {
+    if constexpr (kNewLeft) _tile_loadd(5, left + 16 * kLeftStride, kLeftBytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+/// Where rows are missing, the left side has whatever lies there, and those sums are dropped.
+template <int kRows, int kLeftParts, int kPanelParts>
+SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t part_stride, int64_t inner, float* out,
+                        int64_t out_stride, bool add) {
   constexpr bool kBoth = kRows > 16, kWhole = kRows % 16 == 0;
   alignas(64) float rest[kWhole ? 1 : 32 * 32];
   float* const to = kWhole ? out : rest;
   const int64_t stride = kWhole ? out_stride : 32, bytes = stride * static_cast<int64_t>(sizeof(float));
-  if (kWhole && add) {
+  if (!kWhole && add)
+    for (int r = 0; r < kRows; ++r) std::memcpy(rest + r * 32, out + r * out_stride, 32 * sizeof(float));
+  if (add) {
     _tile_loadd(0, to, bytes);
     _tile_loadd(1, to + 16, bytes);
     if constexpr (kBoth) {
@@ -174,32 +247,29 @@ SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t inner, fl
       _tile_zero(3);
     }
   }
-  constexpr int64_t kLeftBytes = kLeftStride * static_cast<int64_t>(sizeof(float)), kPanelBytes = 128;
-  for (int64_t i = 0; i < inner; i += 16) {
-    _tile_loadd(4, left + i, kLeftBytes);
-    _tile_loadd(6, panel + i * 32, kPanelBytes);
-    _tile_loadd(7, panel + i * 32 + 16, kPanelBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kBoth) {
-      _tile_loadd(5, left + 16 * kLeftStride + i, kLeftBytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+  constexpr size_t kPairs = kPartPairs<kLeftParts, kPanelParts>.size();
+  for (int64_t i = 0; i < inner; i += 32, left += 16 * 16 * kLeftParts, panel += 16 * 32)
+    [&]<size_t... kPair>(std::index_sequence<kPair...>) SPIKESCOPE_AMX SPIKESCOPE_ALWAYS {
+      (multiply_tiles<kBoth, kLeftParts, kPanelParts, kPair>(left, panel, part_stride), ...);
     }
-  }
+  (std::make_index_sequence<kPairs>());
   _tile_stored(0, to, bytes);
   _tile_stored(1, to + 16, bytes);
   if constexpr (kBoth) {
     _tile_stored(2, to + 16 * stride, bytes);
     _tile_stored(3, to + 16 * stride + 16, bytes);
   }
-  if constexpr (!kWhole)
-    for (int r = 0; r < kRows; ++r)
-      for (int c = 0; c < 32; ++c) {
-        float& value = out[r * out_stride + c];
-        value = rest[r * 32 + c] + (add ? value : 0.0f);
-      }
+  if (!kWhole)
+    for (int r = 0; r < kRows; ++r) std::memcpy(out + r * out_stride, rest + r * 32, 32 * sizeof(float));
 }
+template <int kRows>
+constexpr MicroKernel amx_pairs = amx<kRows, 1, 1>;
+template <int kRows>
+constexpr MicroKernel amx_floats = amx<kRows, 3, 3>;
+template <int kRows>
+constexpr MicroKernel amx_two_parts = amx<kRows, 3, 2>;
+template <int kRows>
+constexpr MicroKernel amx_one_part = amx<kRows, 3, 1>;
 
 #define SPIKESCOPE_TABLE(name, count)                                                    \
   constexpr auto name##_table = []<int... kRows>(std::integer_sequence<int, kRows...>) { \
@@ -210,7 +280,10 @@ SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t inner, fl
 SPIKESCOPE_TABLE(avx512, 14);
 SPIKESCOPE_TABLE(avx2, 6);
 SPIKESCOPE_TABLE(avx512_bf16, 14);
-SPIKESCOPE_TABLE(amx, 32);
+SPIKESCOPE_TABLE(amx_pairs, 32);
+SPIKESCOPE_TABLE(amx_floats, 32);
+SPIKESCOPE_TABLE(amx_two_parts, 32);
+SPIKESCOPE_TABLE(amx_one_part, 32);
 
 /// Features of cpuid's leaf 7; sub-leaf 0: edx, sub-leaf 1: eax.
 bool cpu_has(unsigned subleaf, unsigned bit) {
@@ -221,10 +294,67 @@ bool cpu_has(unsigned subleaf, unsigned bit) {
 
 }  // namespace
 
-const Kernel kAvx512Kernel = {"AVX-512", 14, 32, 1, false, 192, avx512_table.data(), transpose16, nullptr};
-const Kernel kAvx2Kernel = {"AVX2", 6, 16, 1, false, 128, avx2_table.data(), nullptr, nullptr};
-const Kernel kAvx512Bf16Kernel = {"AVX512-BF16", 14, 32, 1, true, 128, avx512_bf16_table.data(), transpose16, nullptr};
-const Kernel kAmxKernel = {"AMX-BF16", 32, 32, 16, true, 256, amx_table.data(), transpose16, configure_tiles};
+const Kernel kAvx512Kernel = {.name = "AVX-512",
+                              .rows = 14,
+                              .columns = 32,
+                              .parts = 0,
+                              .step = 1,
+                              .left_rows = 1,
+                              .piece_rows = 56,
+                              .panel_values = 1344,
+                              .micro = {avx512_table.data()},
+                              .transpose = transpose16,
+                              .split = nullptr,
+                              .prepare = nullptr};
+const Kernel kAvx2Kernel = {.name = "AVX2",
+                            .rows = 6,
+                            .columns = 16,
+                            .parts = 0,
+                            .step = 1,
+                            .left_rows = 1,
+                            .piece_rows = 60,
+                            .panel_values = 128,
+                            .micro = {avx2_table.data()},
+                            .transpose = nullptr,
+                            .split = nullptr,
+                            .prepare = nullptr};
+const Kernel kAvx512Bf16Kernel = {.name = "AVX512-BF16",
+                                  .rows = 14,
+                                  .columns = 32,
+                                  .parts = 1,
+                                  .step = 32,
+                                  .left_rows = 1,
+                                  .piece_rows = 56,
+                                  .panel_values = 256,
+                                  .micro = {avx512_bf16_table.data()},
+                                  .transpose = transpose16,
+                                  .split = split,
+                                  .prepare = nullptr};
+const Kernel kAmxKernel = {.name = "AMX-BF16",
+                           .rows = 32,
+                           .columns = 32,
+                           .parts = 1,
+                           .step = 32,
+                           .left_rows = 16,
+                           .piece_rows = 128,
+                           .panel_values = 512,
+                           .micro = {amx_pairs_table.data()},
+                           .transpose = transpose16,
+                           .split = split,
+                           .prepare = configure_tiles};
+const Kernel kAmxFloatKernel = {
+    .name = "AMX, floats in three parts",
+    .rows = 32,
+    .columns = 32,
+    .parts = 3,
+    .step = 32,
+    .left_rows = 16,
+    .piece_rows = 128,
+    .panel_values = 1344,
+    .micro = {amx_one_part_table.data(), amx_two_parts_table.data(), amx_floats_table.data()},
+    .transpose = transpose16,
+    .split = split,
+    .prepare = configure_tiles};
 
 bool has_avx512() { return __builtin_cpu_supports("avx512f") != 0; }
 bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }
@@ -233,8 +363,8 @@ bool has_avx512_bf16() { return has_avx512() && cpu_has(1, 5); }
 bool has_amx() {
   // The tiles are 8 KiB of state a thread, which Linux hands out on request, to all threads of the process.
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  static const bool granted =
-      has_avx512() && cpu_has(0, 22) && cpu_has(0, 24) && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  static const bool granted = has_avx512_bf16() && cpu_has(0, 22) && cpu_has(0, 24) &&
+                              syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return granted;
 }
 

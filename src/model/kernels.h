@@ -1,10 +1,14 @@
 // The inner loops of products for the processors that have their own: a few rows of the left side times one panel of
 // the right one, all sums in registers. Which of them runs is product.h's business.
 //
-// Both sides are made of words of 32 bits: a float, or two bfloat16 values that follow each other along the inner
-// dimension, the first in the low half.
+// Both sides are made of words of 32 bits: a float, or two bfloat16 values that stand kSplit / 2 from each other along the
+// inner dimension, the first in the low half. A float is also the sum of three bfloat16 values, to the bit: 24 bits of
+// mantissa are three times 8. With such parts a processor that multiplies bfloat16 matrices 16 times as fast as floats
+// multiplies floats. Many weights need fewer parts (those stored as bfloat16 one, float16 and most 4-bit blocks two),
+// and fewer products then.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -17,26 +21,45 @@ constexpr int64_t kMostInner = 2048;
 constexpr int64_t kLeftStride = kMostInner + 16;
 
 /// out[r, c] (+)= sum over i < inner of left[r, i] * panel[i, c], for the rows it was made for and all columns of a
-/// panel. `inner`, in words, is a multiple of Kernel::inner_step and at most kMostInner. Each sum goes over i in order,
-/// so that it does not depend on the number of rows or threads. `add`: to what is in `out`, else over it.
-using MicroKernel = void (*)(const float* left, const float* panel, int64_t inner, float* out, int64_t out_stride,
-                             bool add);
+/// panel. `inner`, in values, is a multiple of Kernel::step; a row of the left side has at most kMostInner words. Each
+/// sum goes over i in order, so that it does not depend on the number of rows or threads. `add`: to what is in `out`,
+/// else over it. `part_stride`: words from a part of the panel to the next.
+using MicroKernel = void (*)(const float* left, const float* panel, int64_t part_stride, int64_t inner, float* out,
+                             int64_t out_stride, bool add);
 
 /// Side of the squares that a kernel can transpose, in words.
 constexpr int64_t kTranspose = 16;
 
+/// Values that Kernel::split takes at once, and bfloat16 values that make up a float.
+constexpr int64_t kSplit = 32;
+constexpr int kMostParts = 3;
+
 struct Kernel {
   std::string_view name;
-  int64_t rows;        ///< most rows of a micro-kernel
-  int64_t columns;     ///< of a panel
-  int64_t inner_step;  ///< words
-  bool bfloat16;       ///< a word is two bfloat16 values
-  /// Words of a panel's column to take at a time: such a part of a panel stays in the first-level cache.
-  int64_t panel_words;
-  const MicroKernel* micro;  ///< [rows + 1], by rows; the first is unused
+  int64_t rows;     ///< most rows of a micro-kernel
+  int64_t columns;  ///< of a panel
+  int parts;        ///< bfloat16 values that make up a value; 0: a word is a float
+  int64_t step;     ///< values of the inner dimension that a micro-kernel takes at a time: 1 or kSplit
+  /// Rows of the left side whose words of a step and part stand together, one row's after the other's: 1 or 16, a tile;
+  /// all parts of a step, then the next step. The first row of each such group is where it would be with rows at a
+  /// distance of kLeftStride.
+  int64_t left_rows;
+  /// Rows that meet a panel while it is near. The faster the kernel, the more it takes to make up for fetching the
+  /// panel; and what a block keeps of that many rows should fit the second-level cache.
+  int64_t piece_rows;
+  /// Values of a panel's column to take at a time: such a part of a panel stays in the first-level cache.
+  int64_t panel_values;
+  /// [rows + 1] by rows (the first is unused), for panels whose values need one part, two, ...; floats have the first.
+  std::array<const MicroKernel*, kMostParts> micro;
   /// to[i * to_stride + r] = from[r * stride + i] for r, i < kTranspose; may be null.
   void (*transpose)(const float* from, int64_t stride, float* to, int64_t to_stride);
+  /// kSplit values into `parts` x kSplit / 2 words each time, with `part_stride` words from a part to the next; null
+  /// where parts == 0.
+  void (*split)(const float* from, int64_t times, int parts, float* to, int64_t part_stride);
   void (*prepare)();  ///< called before a series of them on a thread; may be null
+
+  /// Words for a part of `values` values of the inner dimension.
+  int64_t words(int64_t values) const { return parts == 0 ? values : (values + step - 1) / step * step / 2; }
 };
 
 /// 14 rows x 32 columns in 28 of the 32 registers. Needs AVX-512F.
@@ -47,6 +70,10 @@ extern const Kernel kAvx2Kernel;
 extern const Kernel kAvx512Bf16Kernel;
 /// 32 rows x 32 columns in four of the eight tiles. Needs AMX-BF16.
 extern const Kernel kAmxKernel;
+/// Floats in three parts: of the nine products of parts the six largest, what is left out being 2^-26 of the product, a
+/// quarter of what rounding it to float32 costs. Overflows beyond 3.39e38, flushes parts below 1e-38 to 0, and makes
+/// NaN of infinities. Needs AMX-BF16.
+extern const Kernel kAmxFloatKernel;
 
 /// Whether the processor has them, and the system lets this process use them.
 bool has_avx512();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -17,9 +18,9 @@
 namespace spikescope {
 namespace {
 
-/// The left side is taken in copies of this many rows (and kMostInner words), which the micro-kernels like and the
-/// second-level cache holds.
-constexpr int64_t kLeftRows = 128;
+/// The left side is taken in copies of this many rows, which the micro-kernels like, and of no more words in all than
+/// the second-level cache has room for.
+constexpr int64_t kLeftRows = 128, kLeftWords = 128 * 1024;
 constexpr int64_t kMostRows = 32, kMostColumns = 32;  // of the kernels there are
 
 struct Choice {
@@ -28,15 +29,17 @@ struct Choice {
   const Kernel* kernel;  // null: LibTorch's BLAS
   bool (*available)();
 
+  /// bfloat16 values that make up one of the left side; 0: words are floats.
+  int parts() const { return kernel ? kernel->parts : 0; }
   /// bfloat16 with a kernel that has no such words: products of rounded floats.
-  bool rounds() const { return dtype == Dtype::bfloat16 && !pairs(); }
-  bool pairs() const { return kernel && kernel->bfloat16; }
+  bool rounds() const { return dtype == Dtype::bfloat16 && parts() == 0; }
 };
 
 bool always() { return true; }
 
 constexpr std::array kChoices = {
 #if defined(__x86_64__)
+    Choice{"amx", Dtype::float32, &kAmxFloatKernel, has_amx},
     Choice{"avx512", Dtype::float32, &kAvx512Kernel, has_avx512},
     Choice{"avx2", Dtype::float32, &kAvx2Kernel, has_avx2},
 #endif
@@ -71,22 +74,10 @@ const Choice*& current() {
   return choice;
 }
 
-/// The nearest bfloat16 value, ties to even, in the high half.
-inline uint32_t rounded_bits(float value) {
+/// The nearest bfloat16 value, ties to even.
+inline float rounded(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
-  return (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-}
-inline float rounded(float value) { return std::bit_cast<float>(rounded_bits(value)); }
-inline float pair_of(float low, float high) {
-  return std::bit_cast<float>(rounded_bits(low) >> 16 | rounded_bits(high));
-}
-
-/// Words for `inner` values, rounded up to whole steps of the kernel.
-int64_t words_for(int64_t inner) {
-  const Choice& choice = *current();
-  if (!choice.pairs()) return inner;
-  const int64_t step = choice.kernel->inner_step;
-  return ((inner + 1) / 2 + step - 1) / step * step;
+  return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000);
 }
 
 SPIKESCOPE_VECTORIZED
@@ -101,45 +92,46 @@ void round_row(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = rounded(from[i]);
 }
 
-SPIKESCOPE_VECTORIZED
-void pair_row(const float* from, int64_t pairs, float* to) {
-#pragma omp simd
-  for (int64_t i = 0; i < pairs; ++i) to[i] = pair_of(from[2 * i], from[2 * i + 1]);
-}
-
-/// One row into `words` words; 0 where it has no more values.
-void fill_row(const Choice& choice, const float* from, int64_t count, int64_t words, float* to) {
-  if (!choice.pairs()) {
+/// `count` values of a row into words, `part_stride` of them from a part to the next; 0 for what is missing from a
+/// whole step.
+void fill_row(const Choice& choice, const float* from, int64_t count, float* to, int64_t part_stride = kSplit / 2) {
+  const int parts = choice.parts();
+  if (parts == 0) {
     (choice.rounds() ? round_row : copy_row)(from, count, to);
     return;
   }
-  pair_row(from, count / 2, to);
-  std::fill(to + count / 2, to + words, 0.0f);
-  if (count % 2 != 0) to[count / 2] = pair_of(from[count - 1], 0.0f);
+  const Kernel& kernel = *choice.kernel;
+  const int64_t times = count / kSplit, rest = count % kSplit;
+  kernel.split(from, times, parts, to, part_stride);
+  if (rest == 0) return;
+  float values[kSplit] = {}, words[kSplit / 2 * kMostParts];
+  std::copy_n(from + times * kSplit, rest, values);
+  kernel.split(values, 1, parts, words, kSplit / 2);
+  to += times * parts * part_stride;
+  for (int part = 0; part < parts; ++part)
+    std::copy_n(words + part * kSplit / 2, kernel.words(rest), to + part * part_stride);
 }
 
-/// Copied rows times one panel, `inner` words deep. Registers: the rows are dealt out evenly to micro-kernels, since a
+/// Copied rows times one panel, `inner` values deep. Registers: the rows are dealt out evenly to micro-kernels, since a
 /// last one with one or two rows would be as slow as a full one. Tiles come in halves and wholes.
-void multiply_panel(const Kernel& kernel, const float* left, const float* panel, int64_t inner, const MatrixView& out,
-                    bool add) {
+void multiply_panel(const Kernel& kernel, const MicroKernel* micro, const float* left, const float* panel,
+                    int64_t part_stride, int64_t inner, const MatrixView& out, bool add) {
   const int64_t pieces = (out.rows + kernel.rows - 1) / kernel.rows;
   const bool even = kernel.rows < 16;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t first = even ? piece * out.rows / pieces : piece * kernel.rows;
     const int64_t rows = (even ? (piece + 1) * out.rows / pieces : std::min(out.rows, first + kernel.rows)) - first;
-    float* to = out.data + first * out.stride;
+    const MatrixView to{out.data + first * out.stride, rows, out.columns, out.stride};
     if (out.columns == kernel.columns) {
-      kernel.micro[rows](left + first * kLeftStride, panel, inner, to, out.stride, add);
+      micro[rows](left + first * kLeftStride, panel, part_stride, inner, to.data, to.stride, add);
       continue;
     }
     // The panel is wider than what is left of `out`.
     float sums[kMostRows * kMostColumns];
-    kernel.micro[rows](left + first * kLeftStride, panel, inner, sums, kernel.columns, false);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < out.columns; ++c) {
-        float& value = to[r * out.stride + c];
-        value = sums[r * kernel.columns + c] + (add ? value : 0.0f);
-      }
+    for (int64_t r = 0; r < rows && add; ++r)
+      std::copy_n(to.data + r * to.stride, to.columns, sums + r * kernel.columns);
+    micro[rows](left + first * kLeftStride, panel, part_stride, inner, sums, kernel.columns, add);
+    for (int64_t r = 0; r < rows; ++r) std::copy_n(sums + r * kernel.columns, to.columns, to.data + r * to.stride);
   }
 }
 
@@ -150,43 +142,52 @@ std::string_view dtype_name(Dtype dtype) { return dtype == Dtype::bfloat16 ? "bf
 void Panels::reset(int64_t inner, int64_t columns) {
   const Choice& choice = *current();
   inner_ = inner;
-  inner_words_ = words_for(inner);
+  parts_ = std::max(choice.parts(), 1);
+  parts_needed_ = 1;
+  inner_words_ = choice.kernel ? choice.kernel->words(inner) : inner;
   columns_ = columns;
   width_ = choice.kernel ? choice.kernel->columns : columns;
   const int64_t panels = (columns + width_ - 1) / width_, used = columns - (panels - 1) * width_;
-  words_.resize(panels * inner_words_ * width_);
-  const int64_t whole_words = choice.pairs() ? inner / 2 : inner;
-  for (int64_t p = 0; p < panels; ++p)
-    std::fill(panel(p) + whole_words * width_, panel(p) + inner_words_ * width_, 0.0f);
+  words_.resize(panels * parts_ * part_stride());
   if (used < width_)
-    for (int64_t i = 0; i < whole_words; ++i) std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
+    for (int64_t i = 0; i < parts_ * inner_words_; ++i)
+      std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
+}
+
+int64_t Panels::bytes(int64_t values) {
+  const int parts = current()->parts();
+  return parts == 0 ? values * static_cast<int64_t>(sizeof(float)) : values * 2 * parts;
 }
 
 void Panels::set_columns(int64_t first, ConstMatrixView rows) {
   const Choice& choice = *current();
-  const bool as_it_is = !choice.pairs() && !choice.rounds();
-  const int64_t values = choice.pairs() ? 2 * kTranspose : kTranspose;
-  float words[kTranspose * kTranspose];
-  // Squares of rows that share lines of a panel, and of as many words.
+  const Kernel* kernel = choice.kernel;
+  // Squares of rows that share lines of a panel, and of as many words; one after the other for each part.
+  const bool pairs = choice.parts() > 0;
+  const int64_t values = pairs ? kSplit : kTranspose;
+  float words[kTranspose * kTranspose * kMostParts];
   for (int64_t row = 0, count = 0; row < rows.rows; row += count) {
     const int64_t column = first + row;
     count = std::min(kTranspose - column % kTranspose, rows.rows - row);
     for (int64_t begin = 0; begin < inner_; begin += values) {
-      const int64_t here = std::min(values, inner_ - begin), filled = choice.pairs() ? (here + 1) / 2 : here;
+      const int64_t here = std::min(values, inner_ - begin), filled = pairs ? kernel->words(here) : here;
       const float* from = rows.data + row * rows.stride + begin;
       int64_t stride = rows.stride;
-      if (!as_it_is) {
-        for (int64_t r = 0; r < count; ++r) fill_row(choice, from + r * stride, here, filled, words + r * kTranspose);
+      if (pairs || choice.rounds()) {
+        stride = kTranspose * parts_;
+        for (int64_t r = 0; r < count; ++r) fill_row(choice, from + r * rows.stride, here, words + r * stride);
+        for (int64_t r = 0; r < count; ++r) note_parts(words + r * stride, filled);
         from = words;
-        stride = kTranspose;
       }
-      float* to = panel(column / width_) + (choice.pairs() ? begin / 2 : begin) * width_ + column % width_;
-      if (choice.kernel && choice.kernel->transpose && count == kTranspose && filled == kTranspose) {
-        choice.kernel->transpose(from, stride, to, width_);
-        continue;
+      float* to = panel(column / width_) + (pairs ? kernel->words(begin) : begin) * width_ + column % width_;
+      for (int part = 0; part < parts_; ++part, from += kTranspose, to += part_stride()) {
+        if (kernel && kernel->transpose && count == kTranspose && filled == kTranspose) {
+          kernel->transpose(from, stride, to, width_);
+          continue;
+        }
+        for (int64_t r = 0; r < count; ++r)
+          for (int64_t i = 0; i < filled; ++i) to[i * width_ + r] = from[r * stride + i];
       }
-      for (int64_t r = 0; r < count; ++r)
-        for (int64_t i = 0; i < filled; ++i) to[i * width_ + r] = from[r * stride + i];
     }
   }
 }
@@ -197,27 +198,51 @@ void Panels::set_rows(ConstMatrixView rows) {
     const int64_t count = std::min(width_, columns_ - column);
     float* to = panel(column / width_);
     const float* from = rows.data + column;
-    if (!choice.pairs()) {
-      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, from + i * rows.stride, count, count, to + i * width_);
-      continue;
+    if (choice.parts() == 0)
+      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, from + i * rows.stride, count, to + i * width_);
+    else
+      set_row_pairs({from, inner_, count, rows.stride}, to);
+  }
+}
+
+/// Words are pairs of rows.
+void Panels::set_row_pairs(ConstMatrixView rows, float* panel) {
+  constexpr int64_t kColumns = kSplit / 2;
+  for (int64_t word = 0; word < inner_words_; ++word, panel += width_) {
+    const int64_t first = word / kColumns * kSplit + word % kColumns, second = first + kColumns;
+    for (int64_t column = 0; column < rows.columns; column += kColumns) {
+      float values[kSplit] = {}, words[kColumns * kMostParts];
+      const int64_t count = std::min(kColumns, rows.columns - column);
+      if (first < rows.rows) std::copy_n(rows.data + first * rows.stride + column, count, values);
+      if (second < rows.rows) std::copy_n(rows.data + second * rows.stride + column, count, values + kColumns);
+      current()->kernel->split(values, 1, parts_, words, kColumns);
+      note_parts(words, count);
+      for (int part = 0; part < parts_; ++part)
+        std::copy_n(words + part * kColumns, count, panel + part * part_stride() + column);
     }
-    for (int64_t i = 0; i < inner_; i += 2) {
-      const float *low = from + i * rows.stride, *high = low + rows.stride;
-      for (int64_t c = 0; c < count; ++c) to[i / 2 * width_ + c] = pair_of(low[c], i + 1 < inner_ ? high[c] : 0.0f);
-    }
+  }
+}
+
+/// Looks at `count` words of each part, the parts kSplit / 2 words apart.
+void Panels::note_parts(const float* words, int64_t count) {
+  const std::atomic_ref<int> needed(parts_needed_);
+  for (int part = parts_ - 1; part >= needed.load(std::memory_order_relaxed); --part) {
+    const auto* values = words + part * kSplit / 2;
+    if (std::all_of(values, values + count, [](float word) { return std::bit_cast<uint32_t>(word) == 0; })) continue;
+    for (int before = needed.load(std::memory_order_relaxed); before <= part;)
+      if (needed.compare_exchange_weak(before, part + 1, std::memory_order_relaxed)) break;
   }
 }
 
 int64_t left_stride(int64_t columns) {
   const Choice& choice = *current();
-  return choice.kernel && choice.dtype == Dtype::float32 && columns <= kMostInner ? kLeftStride : columns;
+  return choice.kernel && choice.parts() == 0 && !choice.rounds() && columns <= kMostInner ? kLeftStride : columns;
 }
 
 void product(ConstMatrixView a, const Panels& b, MatrixView out) { product_part(a, b, 0, 0, out); }
 
 void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out) {
   const Choice& choice = *current();
-  const int64_t values_a_word = choice.pairs() ? 2 : 1;
   if (!choice.kernel) {
     thread_local Buffer left;
     if (choice.rounds()) {
@@ -230,25 +255,32 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
   }
   const Kernel& kernel = *choice.kernel;
   if (kernel.prepare) kernel.prepare();
-  const int64_t words = words_for(a.columns);
+  const MicroKernel* micro = kernel.micro[static_cast<size_t>(b.parts_needed_ - 1)];
+  // Few enough steps at a time for the copy of the rows to leave room in the second-level cache.
+  const int64_t parts = std::max(kernel.parts, 1), step_words = kernel.words(kernel.step) * parts;
+  const int64_t rows_at_once = std::min(a.rows, kLeftRows), steps = (a.columns + kernel.step - 1) / kernel.step;
+  const int64_t most_words = kernel.parts == 0 ? kMostInner : std::min(kMostInner, kLeftWords / rows_at_once);
+  const int64_t most_steps = most_words / step_words, depths = (steps + most_steps - 1) / most_steps;
+  const int64_t depth = (steps + depths - 1) / depths * kernel.step, whole = steps * kernel.step;
   thread_local Buffer copy(kLeftRows * kLeftStride);
   const bool as_it_is = a.stride == kLeftStride && left_stride(a.columns) == kLeftStride;
   for (int64_t row = 0; row < a.rows; row += kLeftRows) {
     const int64_t rows = std::min(kLeftRows, a.rows - row);
-    for (int64_t begin = 0; begin < words; begin += kMostInner) {
-      const int64_t inner = std::min(kMostInner, words - begin), first = begin * values_a_word;
+    for (int64_t begin = 0; begin < whole; begin += depth) {
+      const int64_t inner = std::min(depth, whole - begin);
       const float* left = as_it_is ? a.data + row * a.stride : copy.data();
       for (int64_t r = 0; r < rows && !as_it_is; ++r)
-        fill_row(choice, a.data + (row + r) * a.stride + first, std::min(inner * values_a_word, a.columns - first),
-                 inner, copy.data() + r * kLeftStride);
+        fill_row(choice, a.data + (row + r) * a.stride + begin, std::min(inner, a.columns - begin),
+                 copy.data() + (r - r % kernel.left_rows) * kLeftStride + r % kernel.left_rows * (kSplit / 2),
+                 kernel.left_rows * (kSplit / 2));
       for (int64_t column = 0; column < out.columns; column += kernel.columns) {
         const MatrixView part{out.data + row * out.stride + column, rows,
                               std::min(kernel.columns, out.columns - column), out.stride};
-        const float* panel =
-            b.panel((first_column + column) / kernel.columns) + (first_inner / values_a_word + begin) * kernel.columns;
-        for (int64_t step = 0; step < inner; step += kernel.panel_words)
-          multiply_panel(kernel, left + step, panel + step * kernel.columns, std::min(kernel.panel_words, inner - step),
-                         part, begin + step > 0);
+        const float* panel = b.panel((first_column + column) / kernel.columns);
+        for (int64_t step = 0; step < inner; step += kernel.panel_values)
+          multiply_panel(kernel, micro, left + kernel.words(step) * parts * kernel.left_rows,
+                         panel + kernel.words(first_inner + begin + step) * kernel.columns, b.part_stride(),
+                         std::min(kernel.panel_values, inner - step), part, begin + step > 0);
       }
     }
   }
@@ -288,14 +320,14 @@ std::string product_kernel() {
                      choice.rounds() ? ", rounded to bfloat16" : "");
 }
 
+int64_t product_rows() { return current()->kernel ? current()->kernel->rows : 16; }
+
 Dtype product_dtype() { return current()->dtype; }
 
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
-  constexpr int64_t kLeast = 28, kPiecesAThread = 4;
+  constexpr int64_t kLeast = 28, kPiecesAThread = 4, kMostForBlas = 64;
   const int64_t wished = kPiecesAThread * threads();
-  // Whole micro-kernels, and as many rows as a piece may have.
-  const int64_t step = current()->kernel ? current()->kernel->rows : 1;
-  const int64_t most = kRowsAPiece / step * step;
+  const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas;
   const int64_t size = std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
   const int64_t pieces = (rows + size - 1) / size;
   if (pieces <= 1) {  // a BLAS then has the threads for itself
@@ -317,7 +349,8 @@ double product_error(int64_t rows, int64_t inner, int64_t columns) {
   for (auto* values : {&a, &b})
     for (float& value : *values) {
       state = state * 1664525u + 1013904223u;
-      value = rounded(static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f);  // exact in either precision
+      value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
+      if (current()->dtype == Dtype::bfloat16) value = rounded(value);
     }
   Panels panels;
   panels.reset(k, n);

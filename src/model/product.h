@@ -31,6 +31,9 @@ class Panels {
   /// All rows of the right side, [inner, columns].
   void set_rows(ConstMatrixView rows);
 
+  /// What `values` values take in memory.
+  static int64_t bytes(int64_t values);
+
   int64_t inner() const { return inner_; }
   int64_t columns() const { return columns_; }
   /// `columns` and as many more as a product makes along with them; it may have them, with 0 for those that are not
@@ -42,10 +45,15 @@ class Panels {
  private:
   friend void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column,
                            MatrixView out);
-  float* panel(int64_t index) { return words_.data() + index * inner_words_ * width_; }
-  const float* panel(int64_t index) const { return words_.data() + index * inner_words_ * width_; }
+  void set_row_pairs(ConstMatrixView rows, float* panel);
+  void note_parts(const float* words, int64_t count);
+  float* panel(int64_t index) { return words_.data() + index * part_stride() * parts_; }
+  const float* panel(int64_t index) const { return words_.data() + index * part_stride() * parts_; }
+  int64_t part_stride() const { return inner_words_ * width_; }
 
-  Buffer words_;  // [panels, inner words, width] (model/kernels.h); 0 beyond the last column and the last inner value
+  Buffer words_;  // [panels, parts, inner words, width] (model/kernels.h); 0 beyond the last column and inner value
+  int parts_ = 1;
+  int parts_needed_ = 1;  // the others are 0 throughout
   int64_t inner_ = 0, inner_words_ = 0, columns_ = 0, width_ = 0;
 };
 
@@ -61,25 +69,28 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
 /// thread does it.
 void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out);
 
-/// Precision of all products from now on, computed with the best that the processor has: for float32 AVX-512, AVX2 or
-/// LibTorch's BLAS; for bfloat16 AMX, AVX512-BF16, or float32 products of rounded values. `kernel` or, where it is
-/// empty, the environment's SPIKESCOPE_KERNEL asks for one of product_kernels() instead; Error when this machine has no
-/// such. Panels set before are of no use after it.
+/// Precision of all products from now on, computed with the best that the processor has: for float32 AMX (each
+/// float as three bfloat16 values, as exact as float32 products), AVX-512, AVX2 or LibTorch's BLAS; for bfloat16 AMX,
+/// AVX512-BF16, or float32 products of rounded values. `kernel` or, where it is empty, the environment's
+/// SPIKESCOPE_KERNEL asks for one of product_kernels() instead; Error when this machine has no such. Panels set before
+/// are of no use after it.
 void choose_products(Dtype dtype, const std::string& kernel = "");
 /// What the kernels for this precision are called here, the best first.
 std::vector<std::string> product_kernels(Dtype dtype);
 /// What computes products: "AVX-512", "AMX-BF16", "BLAS" (LibTorch's), ...
 std::string product_kernel();
 Dtype product_dtype();
+/// Rows of the left side that are multiplied at a time: a part of them takes as long.
+int64_t product_rows();
 
 /// Most rows of a piece of for_row_pieces.
-constexpr int64_t kRowsAPiece = 64;
+constexpr int64_t kRowsAPiece = 128;
 /// Calls work(first, count) for pieces that together are rows [0, rows), on all threads: few enough rows for all
 /// threads to get some, enough for efficient products.
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work);
 
 /// Largest error of a product [rows, inner] x [inner, columns] against float64, over what float32 rounding explains:
-/// below 1 on a sound machine. The factors are bfloat16 values, exact in either precision.
+/// below 1 on a sound machine. In bfloat16 the factors are bfloat16 values.
 double product_error(int64_t rows = 130, int64_t inner = 200, int64_t columns = 150);
 /// Throws Error, with the remedy, when products with these inner sizes are wrong: some builds of OpenBLAS are, on
 /// processors newer than they. Takes some 10 ms for a model of 7 billion parameters.

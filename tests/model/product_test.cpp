@@ -164,21 +164,51 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(choices()), [](co
 
 /// What lets results not depend on threads or on what else is in a batch. A BLAS promises no such thing.
 TEST(ProductOfARow, DoesNotDependOnOtherRows) {
-  const int64_t m = 50, n = 100, k = 300;
-  const std::vector<float> a = random_values(m * k, 7), b = random_values(n * k, 8);
-  for (const auto& [dtype, kernel] : choices()) {
-    if (kernel == "blas") continue;
-    choose_products(dtype, kernel);
-    Panels panels;
-    panels.reset(k, n);
-    panels.set_columns(0, {b.data(), n, k, k});
-    std::vector<float> together(static_cast<size_t>(m * n)), alone(together);
-    product({a.data(), m, k, k}, panels, {together.data(), m, n, n});
-    for (int64_t row = 0; row < m; ++row)
-      product({a.data() + row * k, 1, k, k}, panels, {alone.data() + row * n, 1, n, n});
-    EXPECT_EQ(together, alone) << kernel;
+  for (const auto& [m, n, k] : {Shape{50, 100, 300}, {130, 40, 1500}}) {
+    const std::vector<float> a = random_values(m * k, 7), b = random_values(n * k, 8);
+    for (const auto& [dtype, kernel] : choices()) {
+      if (kernel == "blas") continue;
+      choose_products(dtype, kernel);
+      Panels panels;
+      panels.reset(k, n);
+      panels.set_columns(0, {b.data(), n, k, k});
+      std::vector<float> together(static_cast<size_t>(m * n)), alone(together);
+      product({a.data(), m, k, k}, panels, {together.data(), m, n, n});
+      for (int64_t row = 0; row < m; ++row)
+        product({a.data() + row * k, 1, k, k}, panels, {alone.data() + row * n, 1, n, n});
+      EXPECT_EQ(together, alone) << kernel << ", " << k << " deep";
+    }
   }
   choose_products(Dtype::float32);
+}
+
+/// `value` with so many bits of mantissa, the leading one included.
+float shortened(float value, int bits) {
+  int exponent = 0;
+  const float mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
+}
+
+/// Weights of few bits take fewer products, which must not be seen in the result.
+TEST_P(Product, OfShortValuesIsTheSameBesideLongOnes) {
+  const int64_t m = 33, n = 40, k = 200;
+  const std::vector<float> a = random_values(m * k, 9);
+  for (const int bits : {8, 11, 16}) {
+    std::vector<float> b = random_values(n * k, 10);
+    for (float& value : b) value = shortened(value, bits);
+    Panels all_short, with_a_long_one;
+    all_short.reset(k, n);
+    all_short.set_columns(0, {b.data(), n, k, k});
+    b[static_cast<size_t>((n - 1) * k + 7)] = 1.0f + 0x1p-23f;
+    with_a_long_one.reset(k, n);
+    with_a_long_one.set_columns(0, {b.data(), n, k, k});
+    std::vector<float> out(static_cast<size_t>(m * n)), beside(out);
+    product({a.data(), m, k, k}, all_short, {out.data(), m, n, n});
+    product({a.data(), m, k, k}, with_a_long_one, {beside.data(), m, n, n});
+    for (int64_t i = 0; i < m * n; ++i)
+      if (i % n != n - 1)
+        ASSERT_EQ(out[static_cast<size_t>(i)], beside[static_cast<size_t>(i)]) << bits << " bits, " << i;
+  }
 }
 
 TEST_P(Product, PiecesCoverAllRowsOnce) {
