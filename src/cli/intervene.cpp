@@ -63,7 +63,8 @@ int intervene(Options& options, const Session& session) {
   require_language_model(checkpoint->architecture());
   InterventionRequest request{{}, !options.only, options.seed};
   for (const std::string& spec : options.specs)
-    request.given.push_back({spec, spec, -1, false, parse_edits(spec, checkpoint->architecture())});
+    request.given.push_back({spec, fmt::format("spec {}", request.given.size() + 1), std::nullopt, false,
+                             parse_edits(spec, checkpoint->architecture()), true});
   if (options.only && request.given.empty()) fail_usage("--only: there is no --spec to run");
   if (!make_baseline(capture, *checkpoint, session)) return 0;
 

@@ -18,7 +18,8 @@ namespace {
 // Indexed by Change.
 constexpr std::array kChanges = {
     ChangeKind{Change::zero, "zero", "set to 0", false, [](float, float) { return 0.0f; }},
-    ChangeKind{Change::mean, "mean", "set to the mean over these tokens of all windows, layer by layer", false,
+    ChangeKind{Change::mean, "mean",
+               "set to the mean over these tokens of all windows, layer by layer; first tokens and others apart", false,
                [](float, float mean) { return mean; }},
     ChangeKind{Change::scale, "scale", "multiplied by value", true, [](float old, float value) { return old * value; }},
     ChangeKind{Change::clamp, "clamp", "cut to [-value, value]", true,
@@ -191,13 +192,13 @@ std::string to_text(const Edit& edit) {
   return text;
 }
 
-/// Calls visit(row of values) for the rows of the list that the activation holds.
+/// Calls visit(row, its values) for the rows of the list that the activation holds.
 template <class Visit>
-void for_rows(const std::vector<int64_t>& rows, const Activation& activation, const Visit& visit) {
+void for_rows(const std::vector<EditRow>& rows, const Activation& activation, const Visit& visit) {
   const int64_t end = activation.first_row + activation.values.rows();
-  for (auto row = std::lower_bound(rows.begin(), rows.end(), activation.first_row); row != rows.end() && *row < end;
-       ++row)
-    visit(activation.values.row(*row - activation.first_row));
+  for (auto at = std::ranges::lower_bound(rows, activation.first_row, {}, &EditRow::row);
+       at != rows.end() && at->row < end; ++at)
+    visit(*at, activation.values.row(at->row - activation.first_row));
 }
 
 /// Calls visit(dim, k) for the edit's dimensions; k counts them.
@@ -241,7 +242,7 @@ std::string to_text(std::span<const Edit> edits) {
 }
 
 bool PlacedEdit::has_rows() const {
-  return std::any_of(rows.begin(), rows.end(), [](const std::vector<int64_t>& layer) { return !layer.empty(); });
+  return std::any_of(rows.begin(), rows.end(), [](const auto& layer) { return !layer.empty(); });
 }
 
 void PlacedEdit::attach(Hooks& hooks) const {
@@ -250,39 +251,39 @@ void PlacedEdit::attach(Hooks& hooks) const {
     const HookPoint point{edit.point, static_cast<int>(edit.first) + static_cast<int>(layer)};
     hooks.intervene(point.name(), [this, layer](const Activation& a) {
       const auto change = kind_of(edit).apply;
-      for_rows(rows[layer], a, [&](float* row) {
+      for_rows(rows[layer], a, [&](const EditRow& at, float* values) {
         for_dims(edit, a.values.row_size(), [&](int64_t dim, int64_t k) {
-          const float value = means.empty() ? static_cast<float>(edit.value) : means[layer][static_cast<size_t>(k)];
-          row[dim] = change(row[dim], value);
+          const float value =
+              means.empty() ? static_cast<float>(edit.value) : means[layer][at.inside][static_cast<size_t>(k)];
+          values[dim] = change(values[dim], value);
         });
       });
     });
   }
 }
-
-MeanCollector::MeanCollector(PlacedEdit& edit) : edit_(edit), sums_(edit.rows.size()) {}
 
 void MeanCollector::attach(Hooks& hooks) {
   for (size_t layer = 0; layer < sums_.size(); ++layer) {
     if (edit_.rows[layer].empty()) continue;
     const HookPoint point{edit_.edit.point, static_cast<int>(edit_.edit.first) + static_cast<int>(layer)};
     hooks.observe(point.name(), [this, layer](const Activation& a) {
-      std::vector<double>& sums = sums_[layer];
-      for_rows(edit_.rows[layer], a, [&](const float* row) {
-        for_dims(edit_.edit, a.values.row_size(), [&](int64_t dim, int64_t k) {
-          if (sums.size() <= static_cast<size_t>(k)) sums.resize(static_cast<size_t>(k) + 1);
-          sums[static_cast<size_t>(k)] += row[dim];
-        });
+      for_rows(edit_.rows[layer], a, [&](const EditRow& at, const float* values) {
+        Sum& sum = sums_[layer][at.inside];
+        sum.values.resize(static_cast<size_t>(a.values.row_size()));
+        ++sum.rows;
+        for_dims(edit_.edit, a.values.row_size(),
+                 [&](int64_t dim, int64_t k) { sum.values[static_cast<size_t>(k)] += values[dim]; });
       });
     });
   }
 }
 
 void MeanCollector::finish() {
-  for (size_t layer = 0; layer < sums_.size(); ++layer) {
-    std::vector<float>& means = edit_.means.emplace_back();
-    for (const double sum : sums_[layer])
-      means.push_back(static_cast<float>(sum / static_cast<double>(edit_.rows[layer].size())));
+  for (const std::array<Sum, 2>& layer : sums_) {
+    auto& means = edit_.means.emplace_back();
+    for (size_t kind = 0; kind < layer.size(); ++kind)
+      for (const double value : layer[kind].values)
+        means[kind].push_back(static_cast<float>(value / static_cast<double>(layer[kind].rows)));
   }
 }
 

@@ -2,6 +2,7 @@
 // on the tokens of a dump, and attached to a pass as interventions (hooks/hooks.h).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -57,30 +58,40 @@ std::vector<Edit> parse_edits(std::string_view text, const Architecture& archite
 /// The edits as parse_edits reads them.
 std::string to_text(std::span<const Edit> edits);
 
+/// A token's row in the pass.
+struct EditRow {
+  int64_t row = 0;      ///< among the tokens of all windows
+  bool inside = false;  ///< inside the text; else it is a window's first token
+};
+
 /// An edit with its tokens found.
 struct PlacedEdit {
   Edit edit;
-  std::vector<std::vector<int64_t>> rows;  ///< [layers first..last]: rows among the tokens of all windows, ascending
-  /// Change::mean: [layers first..last][dims, or the whole row] mean over `rows` in the baseline; empty where there are
-  /// no rows. Left empty by all other changes.
-  std::vector<std::vector<float>> means{};
+  std::vector<std::vector<EditRow>> rows;  ///< [layers first..last], ascending
+  /// Change::mean: [layers first..last][first tokens, tokens inside the text][dims, or the whole row] mean over the
+  /// rows of that kind in the baseline; empty where there are none. All other changes leave it empty.
+  std::vector<std::array<std::vector<float>, 2>> means{};
 
   bool has_rows() const;
   /// Changes the values during a pass; has to live as long as the hooks.
   void attach(Hooks& hooks) const;
 };
 
-/// Sums up, during a pass, what PlacedEdit::means needs. Both have to live as long as the hooks.
+/// Takes, during a pass, the means that an edit needs. Both have to live as long as the hooks.
 class MeanCollector {
  public:
-  explicit MeanCollector(PlacedEdit& edit);
+  explicit MeanCollector(PlacedEdit& edit) : edit_(edit), sums_(edit.rows.size()) {}
   void attach(Hooks& hooks);
   /// After the pass: fills in PlacedEdit::means.
   void finish();
 
  private:
+  struct Sum {
+    int64_t rows = 0;
+    std::vector<double> values;
+  };
   PlacedEdit& edit_;
-  std::vector<std::vector<double>> sums_;  // by layer, then dimension
+  std::vector<std::array<Sum, 2>> sums_;  // as PlacedEdit::means
 };
 
 }  // namespace spikescope

@@ -159,12 +159,13 @@ Json run_json(const InterventionRun& run, const std::vector<PlacedEdit>& edits, 
               const PassResult& baseline, const std::vector<double>& counts) {
   int64_t rows = 0;
   for (const PlacedEdit& edit : edits)
-    for (const std::vector<int64_t>& layer : edit.rows) rows += static_cast<int64_t>(layer.size());
+    for (const auto& layer : edit.rows) rows += static_cast<int64_t>(layer.size());
   const WindowMean difference = window_mean(minus(pass.sums, baseline.sums), counts);
   Json json = {{"name", run.name},
                {"what", run.what},
-               {"plateau", run.plateau < 0 ? Json(nullptr) : Json(run.plateau)},
+               {"plateau", run.plateau ? Json(*run.plateau) : Json(nullptr)},
                {"control", run.control},
+               {"given", run.given},
                {"spec", to_text(run.edits)},
                {"rows", rows},
                {"difference", number_or_null(difference.mean)},

@@ -57,7 +57,7 @@ std::vector<PlacedEdit> place_edits(std::span<const Edit> edits, const DumpToken
   for (const Edit& edit : edits) {
     PlacedEdit& place = placed.emplace_back(PlacedEdit{edit, {}});
     for (int64_t layer = edit.first; layer <= edit.last; ++layer) {
-      std::vector<int64_t>& rows = place.rows.emplace_back();
+      std::vector<EditRow>& rows = place.rows.emplace_back();
       if (edit.tokens == EditTokens::ordinary && layer > edit.first) {
         rows = place.rows.front();
         continue;
@@ -65,7 +65,7 @@ std::vector<PlacedEdit> place_edits(std::span<const Edit> edits, const DumpToken
       for (int64_t window = 0; window < tokens.n_prompts(); ++window)
         for (const int64_t position :
              positions_at(edit, layer, static_cast<size_t>(window), tokens.length(window), layers, random))
-          rows.push_back(tokens.offsets[static_cast<size_t>(window)] + position);
+          rows.push_back({tokens.offsets[static_cast<size_t>(window)] + position, position > 0});
     }
   }
   return placed;

@@ -118,21 +118,24 @@ class PlateauPlan {
   std::vector<InterventionRun>& runs_;
 };
 
-/// Spike dimensions of all plateaus to zero wherever they stand, and templates in their place.
+/// Spike dimensions of all plateaus to zero in every spike token from the first plateau on, and templates in their
+/// place: after a plateau, too, where what would cancel the spikes now has nothing to cancel.
 void add_everywhere(const Architecture& architecture, std::span<const Plateau> plateaus,
                     const std::vector<size_t>& chosen, std::vector<InterventionRun>& runs) {
   std::vector<Edit> zero, with_template;
-  bool has_template = true;
-  for (const size_t k : chosen) {
-    const Plateau& plateau = plateaus[k];
-    const int64_t last = std::min(plateau.last, architecture.n_layers - 1);
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const Plateau& plateau = plateaus[chosen[i]];
+    const int64_t last = (i + 1 < chosen.size() ? plateaus[chosen[i + 1]].first : architecture.n_layers) - 1;
     zero.push_back({.first = plateau.first, .last = last, .dims = sorted(plateau.dims)});
     with_template.push_back(zero.back());
-    with_template.push_back({.change = Change::mean, .point = Point::ln1_out, .first = plateau.first, .last = last});
-    has_template = has_template && architecture.norms_before();
+    if (!architecture.norms_before()) continue;
+    for (const Point norm : {Point::ln1_out, Point::ln2_out})
+      if (has_point(architecture, {norm, static_cast<int>(last)}))
+        with_template.push_back({.change = Change::mean, .point = norm, .first = plateau.first, .last = last});
   }
-  runs.push_back({"zero everywhere", "zero everywhere", -1, false, zero});
-  if (has_template) runs.push_back({"template inserted", "template inserted", -1, false, with_template});
+  runs.push_back({"zero everywhere", "zero everywhere", std::nullopt, false, zero});
+  if (architecture.norms_before())
+    runs.push_back({"templates inserted", "templates inserted", std::nullopt, false, with_template});
 }
 
 }  // namespace

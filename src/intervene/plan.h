@@ -1,6 +1,7 @@
 // What to try on a model, chosen from what the baseline shows: nothing here knows a model.
 #pragma once
 
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -15,11 +16,12 @@ namespace spikescope {
 
 /// Edits made in one pass.
 struct InterventionRun {
-  std::string name;      ///< "zero, r12 to r28"
-  std::string what;      ///< the same for all plateaus: "zero"
-  int64_t plateau = -1;  ///< index of the plateau it is about; -1: all of them, or none
-  bool control = false;  ///< expected to do nothing
+  std::string name;                ///< "zero, r12 to r28"
+  std::string what;                ///< the same for all plateaus: "zero"
+  std::optional<int64_t> plateau;  ///< index of the one that it is about; else all of them
+  bool control = false;            ///< for comparison
   std::vector<Edit> edits;
+  bool given = false;  ///< by the user
 };
 
 /// Plateaus that get runs of their own, at most: those of the largest value.
@@ -35,8 +37,8 @@ inline constexpr double kWrittenShare = 0.9;
 /// For each plateau, at its first state: spike dimensions to zero, to their mean, random dimensions, next-largest
 /// dimensions and the spike dimensions of ordinary tokens to zero; on all its states: clamps; and the neurons that
 /// write it switched off, with as many random ones of the same blocks for comparison. Then on all plateaus: spike
-/// dimensions to zero, without and with the templates (the mean of norm 1 over spike tokens) in their place. Plateaus
-/// that no block reads are left out, as is what the architecture has no hook points for.
+/// dimensions to zero, without and with the templates (the means over spike tokens of what attention and MLP read) in
+/// their place. Plateaus that no block reads are left out, as is what the architecture has no hook points for.
 std::vector<InterventionRun> default_plan(const DumpReader& dump, const Architecture& architecture,
                                           std::span<const LayerScan> layers, std::span<const Plateau> plateaus,
                                           std::span<const Writer> writers, std::mt19937_64& random);
