@@ -60,7 +60,8 @@ std::string writers_sentence(const Json& results, size_t index) {
   const Json *zero = find_run(results, index, "zero"), *off = find_run(results, index, "writers off");
   if (!zero || !off) return "";
   return fmt::format(
-      " With the neurons off that write them the loss changes by {}, and the blocks that read them give the spike "
+      " With the neurons that write them switched off the loss changes by {}, and the blocks that read them give the "
+      "spike "
       "tokens {} of their attention; it was {}, and {} after zero.",
       difference_text(*off), number(spike_attention(*off, plateau)),
       number(spike_attention(results.at("baseline"), plateau)), number(spike_attention(*zero, plateau)));
@@ -156,7 +157,7 @@ Figure loss_figure(const Json& results) {
       "Loss (nats a token) with the intervention less that without, {}; by the plateau whose spikes are meant. "
       "2.3 is ten times the perplexity. {}.",
       number(results.at("baseline").at("loss")), data_label(results));
-  figure.y.label = "rise of the loss";
+  figure.y.label = "rise of the loss (nats)";
   figure.content = std::move(lines);
   return figure;
 }
@@ -181,14 +182,14 @@ std::optional<Figure> attention_figure(const Json& results) {
     lines.series.push_back(std::move(series));
   };
   add(&results.at("baseline"), "baseline", false);
-  for (const char* what : {"zero", "mean", "writers off"}) add(find_run(results, largest, what), what, what[0] == 'm');
+  for (const char* what : {"zero", "writers off"}) add(find_run(results, largest, what), what, false);
   add(find_run(results, nullptr, "templates inserted"), "templates inserted", true);
   Figure figure;
   for (const Json& plateau : plateaus)
     figure.bands.push_back(
         {plateau.at("first").get<double>() - 0.25, plateau.at("last").get<double>() + 0.25, "spikes"});
   figure.id = "interventions-attention";
-  figure.title = "Attention on the spike tokens, after it";
+  figure.title = "Attention on the spike tokens after interventions";
   figure.caption = fmt::format(
       "Share of attention that goes to the tokens that are spikes without any change (or were the latest before that "
       "block), mean over heads, queries and windows, by block; interventions on the spikes of {}. {}.",

@@ -6,6 +6,7 @@
 #include "analyses/run.h"
 #include "analyses/spikes/spikes.h"
 #include "base/fail.h"
+#include "base/interrupt.h"
 #include "base/progress.h"
 #include "cli/command.h"
 #include "model/gemm.h"
@@ -70,12 +71,14 @@ int intervene(Options& options, const Session& session) {
 
   const DumpReader dump(capture.out);
   Json results;
+  const InterruptGuard interrupt;  // ends the program as the signal asks, once nothing unfinished is left behind
   Progress progress("intervene", session.quiet);
-  make_results(dump, "interventions", [&](H5File& arrays) {
-    return results =
-               run_interventions(*checkpoint, dump, request, arrays,
-                                 [&](double fraction, const std::string& run) { progress.update(fraction, run); });
-  });
+  const auto report = [&](double fraction, const std::string& run) {
+    interrupt.check();
+    progress.update(fraction, run);
+  };
+  make_results(dump, "interventions",
+               [&](H5File& arrays) { return results = run_interventions(*checkpoint, dump, request, arrays, report); });
   progress.done();
   if (results.at("plateaus").empty())
     note(session, "there are no spikes on these prompts: only what --spec names was run");

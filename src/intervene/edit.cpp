@@ -269,7 +269,7 @@ void MeanCollector::attach(Hooks& hooks) {
     hooks.observe(point.name(), [this, layer](const Activation& a) {
       for_rows(edit_.rows[layer], a, [&](const EditRow& at, const float* values) {
         Sum& sum = sums_[layer][at.inside];
-        sum.values.resize(static_cast<size_t>(a.values.row_size()));
+        sum.values.resize(edit_.edit.dims.empty() ? static_cast<size_t>(a.values.row_size()) : edit_.edit.dims.size());
         ++sum.rows;
         for_dims(edit_.edit, a.values.row_size(),
                  [&](int64_t dim, int64_t k) { sum.values[static_cast<size_t>(k)] += values[dim]; });
