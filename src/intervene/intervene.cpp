@@ -222,6 +222,8 @@ Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, con
   require_language_model(checkpoint.architecture());
   const DumpTokens& tokens = dump.tokens();
   if (tokens.size() == tokens.n_prompts()) fail("no prompt has two tokens: there is nothing to predict");
+  if (const std::string missing = missing_residual(dump); !missing.empty())
+    fail("{}: the dump has no {}; name prompts (--text, --prompts, ...) for a new one", dump.out().string(), missing);
 
   std::mt19937_64 random(request.seed);
   progress(0.0, "looking for spikes");

@@ -182,6 +182,11 @@ TEST_F(Intervene, AFailureLeavesEarlierResults) {
   size_t files = 0;
   for ([[maybe_unused]] const auto& file : fs::directory_iterator(folder_ / "out/results")) ++files;
   EXPECT_EQ(files, 2u) << "nothing temporary is left";
+  ASSERT_EQ(run_program({"capture", "--model", path("spiky"), "--out", path("out"), "--ids", path("ids.json"),
+                         "--points", "blocks.2.resid_post"})
+                .exit_code,
+            0);
+  expect_failure(intervene({"--quiet"}), 1, "the dump has no blocks.0.resid_pre; name prompts");
   testing::write_text(folder_ / "short.json", "[[1], [2]]");
   expect_failure(intervene({"--quiet", "--ids", path("short.json")}), 1, "no prompt has two tokens");
 }
