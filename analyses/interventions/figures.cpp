@@ -14,11 +14,12 @@ namespace {
 
 std::string plateau_text(const Json& plateau) { return layer_range(plateau.at("first"), plateau.at("last")); }
 
-/// "+10.90 ± 0.42".
+/// "+10.90 ± 0.42", "-0.0005 ± 0.0002".
 std::string difference_text(const Json& run) {
-  const double se = number_or_nan(run.at("difference_se"));
-  const std::string text = fmt::format("{:+.3f}", number_or_nan(run.at("difference")));
-  return std::isnan(se) ? text : text + fmt::format(" ± {:.2g}", se);
+  const double value = number_or_nan(run.at("difference")), se = number_or_nan(run.at("difference_se"));
+  const int decimals = std::abs(value) >= 1.0 ? 2 : 4;
+  const std::string text = fmt::format("{:+.{}f}", value, decimals);
+  return std::isnan(se) ? text : text + fmt::format(" ± {:.{}f}", se, decimals);
 }
 
 double difference(const Json& run) { return number_or_nan(run.at("difference")); }
@@ -42,29 +43,41 @@ double spike_attention(const Json& pass, const Json& plateau) {
   return mean.mean();
 }
 
-/// What zero and mean do to a plateau, and whether the claim holds there.
-std::string claim_sentence(const Json& results, size_t index) {
-  const Json& plateau = results.at("plateaus").at(index);
-  const Json *zero = find_run(results, index, "zero"), *mean = find_run(results, index, "mean");
-  if (!zero || !mean) return "";
-  const std::string verdict = plateau.at("verdict");
-  return fmt::format(
-      " Spikes of {}: zero at r{} makes the perplexity {} (loss {}), their mean makes it {} (loss {}). That zero "
-      "collapses a model and the mean does nothing (arXiv 2402.17762) is {} there.",
-      plateau_text(plateau), plateau.at("first").get<int64_t>(), number(zero->at("perplexity")), difference_text(*zero),
-      number(mean->at("perplexity")), difference_text(*mean), verdict == "partly" ? "partly confirmed" : verdict);
+/// "layers 3 to 9 (confirmed)": what became of the claim, for each plateau that was tested.
+std::vector<std::string> verdicts(const Json& results) {
+  std::vector<std::string> words;
+  for (const Json& plateau : results.at("plateaus")) {
+    const std::string verdict = plateau.at("verdict");
+    if (verdict != "not tested")
+      words.push_back(
+          fmt::format("{} for {}", verdict == "partly" ? "partly confirmed" : verdict, plateau_text(plateau)));
+  }
+  return words;
 }
 
-std::string writers_sentence(const Json& results, size_t index) {
+/// What a plateau's runs cost.
+std::string plateau_sentence(const Json& results, size_t index) {
+  const Json& plateau = results.at("plateaus").at(index);
+  std::vector<std::string> costs;
+  for (const auto& [what, words] : {std::pair("zero", "set to zero"),
+                                    {"mean", "when set to their mean"},
+                                    {"writers off", "with the neurons off that write them"}})
+    if (const Json* run = find_run(results, index, what))
+      costs.push_back(fmt::format("{} {} (loss {})", number(run->at("perplexity")), words, difference_text(*run)));
+  if (costs.empty()) return "";
+  return fmt::format(" Spikes of {}, changed at r{}: perplexity {}.", plateau_text(plateau),
+                     plateau.at("first").get<int64_t>(), join_words(costs));
+}
+
+std::string sink_sentence(const Json& results, size_t index) {
   const Json& plateau = results.at("plateaus").at(index);
   const Json *zero = find_run(results, index, "zero"), *off = find_run(results, index, "writers off");
-  if (!zero || !off) return "";
-  return fmt::format(
-      " With the neurons that write them switched off the loss changes by {}, and the blocks that read them give the "
-      "spike "
-      "tokens {} of their attention; it was {}, and {} after zero.",
-      difference_text(*off), number(spike_attention(*off, plateau)),
-      number(spike_attention(results.at("baseline"), plateau)), number(spike_attention(*zero, plateau)));
+  if (!zero) return "";
+  std::string text = fmt::format(" The blocks that read {} give the spike tokens {} of their attention; {} after zero",
+                                 plateau_text(plateau), percent(spike_attention(results.at("baseline"), plateau)),
+                                 percent(spike_attention(*zero, plateau)));
+  if (off) text += fmt::format(", {} with the writers off", percent(spike_attention(*off, plateau)));
+  return text + ".";
 }
 
 std::string controls_sentence(const Json& results) {
@@ -86,11 +99,15 @@ std::string controls_sentence(const Json& results) {
 
 std::string summary(const Json& results) {
   const Json& baseline = results.at("baseline");
-  std::string text = fmt::format("Without any change the loss is {} nats a token (perplexity {}).",
-                                 number(baseline.at("loss")), number(baseline.at("perplexity")));
+  std::string text = fmt::format("The perplexity is {} without any change (loss {} nats a token).",
+                                 number(baseline.at("perplexity")), number(baseline.at("loss")));
   const size_t plateaus = results.at("plateaus").size();
-  if (plateaus == 0) text += " There are no spikes to change, so what the papers say of them does not apply.";
-  for (size_t k = 0; k < plateaus; ++k) text += claim_sentence(results, k) + writers_sentence(results, k);
+  for (size_t k = 0; k < plateaus; ++k) text += plateau_sentence(results, k);
+  if (plateaus == 0)
+    text += " There are no spikes to change, so what the papers say of them does not apply.";
+  else if (const std::vector<std::string> words = verdicts(results); !words.empty())
+    text += fmt::format(" That zero makes a model collapse and the mean does nothing (arXiv 2402.17762) is {}.",
+                        join_words(words));
   const Json *zero = find_run(results, nullptr, "zero everywhere"),
              *inserted = find_run(results, nullptr, "templates inserted");
   if (zero && inserted)
@@ -98,6 +115,7 @@ std::string summary(const Json& results) {
         " Zero wherever spikes stand changes the loss by {}; with the templates put where attention and MLP read them, "
         "by {}.",
         difference_text(*zero), difference_text(*inserted));
+  for (size_t k = 0; k < plateaus; ++k) text += sink_sentence(results, k);
   return text + controls_sentence(results);
 }
 
