@@ -59,7 +59,7 @@ std::vector<std::string> verdicts(const Json& results) {
 std::string plateau_sentence(const Json& results, size_t index) {
   const Json& plateau = results.at("plateaus").at(index);
   std::vector<std::string> costs;
-  for (const auto& [what, words] : {std::pair("zero", "set to zero"),
+  for (const auto& [what, words] : {std::pair("zero", "when set to zero"),
                                     {"mean", "when set to their mean"},
                                     {"writers off", "with the neurons off that write them"}})
     if (const Json* run = find_run(results, index, what))

@@ -124,6 +124,33 @@ class Passes {
   int64_t first_query_ = 1;
 };
 
+/// The pass without any change, which also gives the edits their means.
+PassResult run_baseline(Passes& passes, std::vector<std::vector<PlacedEdit>>& placed,
+                        std::function<void(double)> progress) {
+  std::vector<MeanCollector> means;
+  for (std::vector<PlacedEdit>& edits : placed)
+    for (PlacedEdit& edit : edits)
+      if (edit.edit.change == Change::mean) means.emplace_back(edit);
+  Hooks hooks;
+  for (MeanCollector& mean : means) mean.attach(hooks);
+  PassResult result = passes.run(hooks, 0, nullptr, std::move(progress));
+  for (MeanCollector& mean : means) mean.finish();
+  return result;
+}
+
+/// The pass with the edits; the baseline's where they change nothing.
+PassResult run_edits(Passes& passes, const std::vector<PlacedEdit>& edits, const PassResult& baseline,
+                     std::function<void(double)> progress) {
+  Hooks hooks;
+  std::optional<int64_t> first;
+  for (const PlacedEdit& edit : edits) {
+    if (!edit.has_rows()) continue;
+    edit.attach(hooks);
+    first = std::min(first.value_or(edit.edit.first), edit.edit.first);
+  }
+  return first ? passes.run(hooks, *first, &baseline, std::move(progress)) : baseline;
+}
+
 std::vector<double> minus(std::vector<double> a, const std::vector<double>& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
   return a;
@@ -207,14 +234,10 @@ void write_arrays(H5File& arrays, const std::vector<PassResult>& passes, const s
 
 void require_language_model(const Architecture& architecture) {
   if (architecture.head && architecture.causal && architecture.pool == Pool::none) return;
-  fail_usage(
-      "interventions are judged by the loss of the next token, and {} models {}: they need a causal language model "
-      "with "
-      "its head",
-      architecture.family,
-      architecture.patches   ? "read images"
-      : !architecture.causal ? "are encoders, which predict none"
-                             : "have no head that predicts it");
+  const char* why = architecture.patches   ? "read images"
+                    : !architecture.causal ? "are encoders, which predict none"
+                                           : "have no head that predicts it";
+  fail_usage("interventions are judged by the loss of the next token, and {} models {}", architecture.family, why);
 }
 
 Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, const InterventionRequest& request,
@@ -225,12 +248,12 @@ Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, con
   if (const std::string missing = missing_residual(dump); !missing.empty())
     fail("{}: the dump has no {}; name prompts (--text, --prompts, ...) for a new one", dump.out().string(), missing);
 
-  std::mt19937_64 random(request.seed);
   progress(0.0, "looking for spikes");
   const std::vector<LayerScan> layers = scan_residuals(dump, false, {});
   const std::vector<Plateau> plateaus = find_plateaus(layers);
   const Writers writers =
       find_writers({dump, [&]() -> const ModelWeights& { return checkpoint.weights(); }, {}}, plateaus);
+  std::mt19937_64 random(request.seed);
   std::vector<InterventionRun> runs;
   if (request.plan) runs = default_plan(dump, checkpoint.architecture(), layers, plateaus, writers.rows, random);
   runs.insert(runs.end(), request.given.begin(), request.given.end());
@@ -238,36 +261,19 @@ Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, con
   for (const InterventionRun& run : runs) placed.push_back(place_edits(run.edits, tokens, layers, random));
 
   Passes passes(checkpoint, dump, layers);
-  size_t done = 0;
-  const auto at_work = [&](const std::string& name) {
-    return [&, name](double fraction) {
-      progress((static_cast<double>(done) + fraction) / static_cast<double>(runs.size() + 1), name);
+  const auto at_work = [&](size_t done, const std::string& name) {
+    return [&progress, done, name, all = runs.size() + 1](double fraction) {
+      progress((static_cast<double>(done) + fraction) / static_cast<double>(all), name);
     };
   };
-  Hooks observing;
-  std::vector<MeanCollector> means;
-  for (std::vector<PlacedEdit>& edits : placed)
-    for (PlacedEdit& edit : edits)
-      if (edit.edit.change == Change::mean) means.emplace_back(edit);
-  for (MeanCollector& mean : means) mean.attach(observing);
-  std::vector<PassResult> results = {passes.run(observing, 0, nullptr, at_work("baseline"))};
-  for (MeanCollector& mean : means) mean.finish();
-
+  std::vector<PassResult> results = {run_baseline(passes, placed, at_work(0, "baseline"))};
   Json json;
   json["baseline"] = {{"name", "baseline"}};
   json["baseline"].update(pass_json(results[0], passes.counts()));
   json["runs"] = Json::array();
   for (size_t i = 0; i < runs.size(); ++i) {
-    ++done;
-    Hooks hooks;
-    std::optional<int64_t> first;
-    for (const PlacedEdit& edit : placed[i]) {
-      if (!edit.has_rows()) continue;
-      edit.attach(hooks);
-      first = std::min(first.value_or(edit.edit.first), edit.edit.first);
-    }
     try {
-      results.push_back(first ? passes.run(hooks, *first, &results[0], at_work(runs[i].name)) : results[0]);
+      results.push_back(run_edits(passes, placed[i], results[0], at_work(i + 1, runs[i].name)));
     } catch (const Error& error) {
       fail("intervention '{}': {}", runs[i].name, error.what());
     }
