@@ -228,6 +228,19 @@ TEST_F(Intervene, EveryFamilyRunsOrSaysWhyNot) {
   EXPECT_GE(models, 20u);
 }
 
+TEST_F(Intervene, SmolLM2IsKnownByItsBaselineAlone) {
+  SKIP_WITHOUT_SMOLLM2();
+  const auto result = run_program({"intervene", "--model", testing::smollm2_file().string(), "--out", path("out"),
+                                   "--prompt", "Summer is warm. Winter is cold.\n"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json json = results();
+  EXPECT_EQ(find(json, "zero, r3 to r9").at("spec"), "zero:layer=3,dims=507,tokens=spikes");
+  EXPECT_EQ(find(json, "zero, r12 to r28").at("spec"), "zero:layer=12,dims=507,tokens=spikes");
+  EXPECT_EQ(find(json, "writers off, r12 to r28").at("spec"), "zero:point=mlp.post,layer=11,dims=1229+1487,tokens=all");
+  EXPECT_EQ(json["plateaus"][1]["verdict"], "confirmed");
+  EXPECT_TRUE(json["baseline"]["se"].is_null()) << "of one window";
+}
+
 TEST_F(Intervene, SmolLM2GivesTheFiguresOfTheSpecification) {
   SKIP_WITHOUT_SMOLLM2();
   SKIP_WITHOUT_SHARED("data/wikitext-2/wiki.valid.txt");
