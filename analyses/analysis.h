@@ -53,6 +53,9 @@ struct Analysis {
 
 /// All analyses, in the order of the report.
 std::span<const Analysis> analyses();
+/// What sub-commands that run the model leave as results (`needs` and `run` are null); after the analyses in the
+/// report.
+std::span<const Analysis> experiments();
 /// nullptr when there is none of that name.
 const Analysis* find_analysis(std::string_view name);
 

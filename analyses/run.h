@@ -24,6 +24,10 @@ using AnalysisProgress = std::function<void(std::string_view name, double fracti
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
                   const WeightsFactory& weights, const AnalysisProgress& progress);
 
+/// Writes OUT/results/<name>.json and .h5 of the dump's OUT, each whole or not at all: the keys common to all, then
+/// those that `compute` returns; the arrays are what it fills in.
+void make_results(const DumpReader& dump, std::string_view name, const std::function<Json(H5File& arrays)>& compute);
+
 /// Results of one analysis as the report shows them.
 struct AnalysisResult {
   const Analysis* analysis = nullptr;
@@ -31,8 +35,9 @@ struct AnalysisResult {
   Section section;  ///< of an analysis that could not be applied: the reason as its summary
 };
 
-/// Reads what is under OUT/results, in the order of analyses(); those never run are left out. Throws Error when a file
-/// is damaged, or of another dump than the one under OUT/dump.
+/// Reads what is under OUT/results, in the order of analyses() and experiments(); those never run are left out. Throws
+/// Error when a file is damaged, or of another dump than the one under OUT/dump (an experiment then only says so: what
+/// makes the dump does not make it anew).
 std::vector<AnalysisResult> load_results(const std::filesystem::path& out);
 
 /// What the capture has to keep for all of `chosen`: points without repetition, flags of any.

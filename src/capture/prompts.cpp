@@ -22,6 +22,16 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
+/// The text with line ends "\r\n" as "\n", as readers of text files have them: windows of a file, and the perplexity
+/// over them, do not depend on the system that the file was written on.
+std::string with_plain_line_ends(std::string text) {
+  size_t kept = 0;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n') text[kept++] = text[i];
+  text.resize(kept);
+  return text;
+}
+
 class PromptReader {
  public:
   PromptReader(const PromptRequest& request, const Tokenizer* tokenizer) : request_(request), tokenizer_(tokenizer) {
@@ -81,7 +91,7 @@ class PromptReader {
     const std::string name = path.filename().string();
     std::vector<int64_t> ids;
     try {
-      ids = tokenizer().encode(read_file(path), false);
+      ids = tokenizer().encode(with_plain_line_ends(read_file(path)), false);
     } catch (const Error& error) {
       fail("{}: {}", name, error.what());
     }

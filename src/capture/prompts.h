@@ -20,7 +20,7 @@ struct PromptRequest {
   std::vector<std::string> texts;                     ///< --prompt
   std::optional<std::filesystem::path> prompts_file;  ///< --prompts: a prompt a line, or .jsonl with a field `text`
   std::optional<std::filesystem::path> ids_file;   ///< --ids: JSON, an array of arrays of ids; no BOS is added to them
-  std::optional<std::filesystem::path> text_file;  ///< --text: a corpus, cut into windows
+  std::optional<std::filesystem::path> text_file;  ///< --text: a corpus, cut into windows; "\r\n" is "\n"
   int64_t windows = 16;                            ///< of the corpus, from its beginning
   int64_t length = 256;                            ///< tokens of a window, a BOS included
   Bos bos = Bos::automatic;

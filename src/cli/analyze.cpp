@@ -44,16 +44,19 @@ std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::s
   }
   auto checkpoint =
       Checkpoint::open(path, info.family, json_get_or<std::string>(info.config, "tower", "", "config of the dump"));
-  if (just_captured) return checkpoint;
-  if (const std::string found = checkpoint->sha256(); found != info.model_sha256)
-    fail(
-        "{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with "
-        "--model",
-        path.string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
+  if (!just_captured) check_weights_of(info, *checkpoint);
   return checkpoint;
 }
 
 }  // namespace
+
+void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint) {
+  if (const std::string found = checkpoint.sha256(); found != info.model_sha256)
+    fail(
+        "{}: this is not the checkpoint of the dump (SHA-256 {}..., the dump records {}...); name the right one with "
+        "--model",
+        checkpoint.path().string(), found.substr(0, 12), info.model_sha256.substr(0, 12));
+}
 
 void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model,
                      bool just_captured, const Session& session) {

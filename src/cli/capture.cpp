@@ -125,11 +125,11 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
                    "Say where the time went, and write OUT/profile.json, a trace that ui.perfetto.dev opens");
 }
 
-namespace {
-
 bool has_texts(const PromptRequest& prompts) {
   return !prompts.texts.empty() || prompts.prompts_file || prompts.ids_file || prompts.text_file;
 }
+
+namespace {
 
 /// Texts or images, as the model reads them. Ids need no tokenizer; without one their strings stay empty.
 DumpTokens read_inputs(const Checkpoint& checkpoint, CaptureOptions& options, std::optional<Tokenizer>& tokenizer) {
@@ -202,14 +202,17 @@ PreparedCapture prepare_capture(CaptureOptions& options, const Session& session)
   return prepared;
 }
 
+void prepare_products(Dtype dtype, const Architecture& a, const Session& session) {
+  choose_products(dtype);
+  warn_of_slow_blas(session);
+  check_products({{a.d_model, a.z_size(), a.mlp_width, a.head_dim}});
+}
+
 CaptureSummary run_capture(CaptureOptions& options, const Session& session) {
   set_threads(session.threads);
   const PreparedCapture prepared = prepare_capture(options, session);
   const auto& [checkpoint, tokens, info] = prepared;
-  choose_products(options.dtype);
-  warn_of_slow_blas(session);
-  const Architecture& a = checkpoint->architecture();
-  check_products({{a.d_model, a.z_size(), a.mlp_width, a.head_dim}});
+  prepare_products(options.dtype, checkpoint->architecture(), session);
 
   note(session,
        fmt::format("{}: {} layers, width {}, {} tokens in {} prompt{}, BOS {}", info.model_name,

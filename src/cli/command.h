@@ -30,6 +30,7 @@ void add_run(CLI::App& app, Session& session);
 void add_capture(CLI::App& app, Session& session);
 void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
+void add_intervene(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
@@ -73,6 +74,10 @@ struct PreparedCapture {
   DumpInfo info;  ///< without what the pass itself fills in: hash, family, config
 };
 PreparedCapture prepare_capture(CaptureOptions& options, const Session& session);
+/// Whether any prompts are named, texts or ids.
+bool has_texts(const PromptRequest& prompts);
+/// Chooses the precision of products and proves that they are right on this machine.
+void prepare_products(Dtype dtype, const Architecture& architecture, const Session& session);
 /// Runs a capture as the options say; prints notes on standard error.
 CaptureSummary run_capture(CaptureOptions& options, const Session& session);
 /// The summary as JSON: what capture --json prints.
@@ -92,6 +97,9 @@ void run_analyses_on(const std::filesystem::path& out, const std::vector<std::st
                      bool just_captured, const Session& session);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
+
+/// Throws Error when the checkpoint's weights are not those that the dump was made with.
+void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint);
 
 /// The path that --model means: a catalogue name's cached file, or the path itself. Throws Error for a name not fetched
 /// yet.

@@ -85,6 +85,20 @@ TEST(ReadPrompts, WindowsAreCutFromTheWholeTextAndCountTheBos) {
   EXPECT_THROW(read_prompts(request, &adds), UsageError);
 }
 
+TEST(ReadPrompts, WindowsDoNotDependOnLineEnds) {
+  const testing::TemporaryFolder folder;
+  Json with_breaks = testing::tiny_tokenizer();
+  with_breaks["model"]["vocab"]["Ċ"] = 64;  // newline
+  with_breaks["model"]["vocab"]["č"] = 65;  // carriage return
+  const Tokenizer tokenizer = Tokenizer::from_json(with_breaks, nullptr, "tokenizer.json");
+  PromptRequest request;
+  request.text_file = folder / "corpus.txt";
+  request.windows = 1;
+  request.length = 5;
+  testing::write_text(*request.text_file, "a\r\nb\r\r\n");
+  EXPECT_THAT(read_prompts(request, &tokenizer).ids, ElementsAre(33, 64, 34, 65, 64)) << "a lone \\r is text";
+}
+
 TEST(ReadPrompts, IdsNeedNoTokenizer) {
   const testing::TemporaryFolder folder;
   testing::write_text(folder / "ids.json", "[[5, 6], [7]]");

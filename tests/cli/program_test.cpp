@@ -37,8 +37,8 @@ class Program : public ::testing::Test {
 TEST_F(Program, HelpTeaches) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "capture", "analyze", "report", "compare", "survey", "inspect", "families",
-                              "tokenize", "models", "selftest"}) {
+  for (const char* command : {"run", "capture", "analyze", "intervene", "report", "compare", "survey", "inspect",
+                              "families", "tokenize", "models", "selftest"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
     const auto help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);
