@@ -2,6 +2,7 @@
 #include <array>
 
 #include "analyses/analysis.h"
+#include "analyses/convergence/convergence.h"
 #include "analyses/sinks/sinks.h"
 #include "analyses/spikes/spikes.h"
 
@@ -11,6 +12,7 @@ std::span<const Analysis> analyses() {
   static const std::array table = {
       Analysis{"spikes", "Massive activation spikes", spikes_needs, run_spikes, spikes_section},
       Analysis{"sinks", "Attention sinks", sinks_needs, run_sinks, sinks_section},
+      Analysis{"convergence", "Convergence after the norm", convergence_needs, run_convergence, convergence_section},
   };
   return table;
 }

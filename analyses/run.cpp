@@ -43,7 +43,7 @@ void check_same_dump(const Json& results, const DumpReader& dump, const std::str
 }  // namespace
 
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress) {
+                  const WeightsFactory& weights, const AnalysisProgress& progress, uint64_t seed) {
   const DumpReader dump(out);
   for (const Analysis* analysis : chosen) {
     const auto report = [&](double fraction) {
@@ -52,7 +52,7 @@ void run_analyses(const std::filesystem::path& out, std::span<const Analysis* co
     const auto start = std::chrono::steady_clock::now();
     OutputFile arrays_file(results_file(out, *analysis, ".h5"));
     H5File arrays = H5File::create(arrays_file.temporary());
-    Json own = analysis->run({dump, weights, report}, arrays);
+    Json own = analysis->run({dump, weights, report, seed}, arrays);
     arrays.set_attribute("/", "format", "spikescope-results");
     arrays.set_attribute("/", "analysis", analysis->name);
     arrays.set_attribute("/", "version", version());
