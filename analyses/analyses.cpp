@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "analyses/alignment/alignment.h"
 #include "analyses/analysis.h"
 #include "analyses/convergence/convergence.h"
 #include "analyses/sinks/sinks.h"
@@ -13,6 +14,7 @@ std::span<const Analysis> analyses() {
       Analysis{"spikes", "Massive activation spikes", spikes_needs, run_spikes, spikes_section},
       Analysis{"sinks", "Attention sinks", sinks_needs, run_sinks, sinks_section},
       Analysis{"convergence", "Convergence after the norm", convergence_needs, run_convergence, convergence_section},
+      Analysis{"alignment", "Queries, keys and values", alignment_needs, run_alignment, alignment_section},
   };
   return table;
 }

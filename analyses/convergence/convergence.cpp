@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +14,7 @@
 #include "analyses/layer_groups.h"
 #include "analyses/residual_scan.h"
 #include "analyses/spike_sets.h"
-#include "analyses/spikes/tracks.h"
+#include "analyses/templates.h"
 #include "analyses/token_vectors.h"
 #include "analyses/verdict.h"
 #include "io/hdf5.h"
@@ -40,26 +39,6 @@ int64_t count_of(const TokensByPrompt& tokens) {
   int64_t count = 0;
   for (const auto& prompt : tokens) count += static_cast<int64_t>(prompt.size());
   return count;
-}
-
-/// The dimension in which most spike tokens of each state are largest; where a state has none, that of the nearest
-/// earlier state with any, else of the nearest later one. -1 without spikes.
-std::vector<int64_t> spike_dims(std::span<const LayerScan> states) {
-  std::vector<int64_t> dims(states.size(), -1);
-  for (size_t l = 0; l < states.size(); ++l) {
-    std::map<int64_t, int64_t> votes;
-    for (const auto& window : states[l].spikes)
-      for (const TokenSpike& spike : window) ++votes[spike.dims[0].dim];
-    if (!votes.empty())
-      dims[l] = std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) {
-                  return a.second < b.second;
-                })->first;
-    else if (l > 0)
-      dims[l] = dims[l - 1];
-  }
-  for (size_t l = states.size() - 1; l-- > 0;)
-    if (dims[l] < 0) dims[l] = dims[l + 1];
-  return dims;
 }
 
 void add_estimate(Json& json, const std::string& key, const Estimate& estimate) {
@@ -156,16 +135,15 @@ Needs convergence_needs() {
 
 Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   const DumpReader& dump = input.dump;
-  for (const std::string& missing : {missing_residual(dump), missing_attention_input(dump)})
-    if (!missing.empty()) return {{"applicable", false}, {"why", "the dump has no " + missing}};
+  if (const std::string missing = missing_for_templates(dump); !missing.empty())
+    return {{"applicable", false}, {"why", "the dump has no " + missing}};
 
   const auto progress = [&](double fraction) {
     if (input.progress) input.progress(fraction);
   };
-  const std::vector<LayerScan> states = scan_residuals(dump, false, [&](double fraction) { progress(0.4 * fraction); });
-  const std::vector<std::vector<SpikeSet>> sets = spike_sets(states);
-  const std::vector<int64_t> dims = spike_dims(states);
-  const TokensByPrompt ordinary = sample_ordinary(dump.tokens(), states, input.seed);
+  const Templates chosen(dump, input.seed, [&](double fraction) { progress(0.4 * fraction); });
+  const std::vector<std::vector<SpikeSet>>& sets = chosen.sets();
+  const TokensByPrompt& ordinary = chosen.ordinary_tokens();
   const int64_t prefix = constant_prefix(dump), blocks = dump.n_layers();
 
   Json layers = Json::array();
@@ -173,7 +151,8 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   std::vector<float> kept;
   for (int64_t l = 0; l < blocks; ++l) {
     const auto index = static_cast<size_t>(l);
-    const LayerMeasure measure(dump, l, dims[index]);
+    const int64_t dim = chosen.spike_dim(l);
+    const LayerMeasure measure(dump, l, dim);
     TokensByPrompt spikes;
     for (const SpikeSet& set : sets[index]) spikes.push_back(set.tokens);
     const TokensByPrompt inside = tokens_where(spikes, [](int64_t token) { return token > 0; }),
@@ -184,7 +163,7 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
     templates.push_back(read_vectors(dump, point, spikes).mean());
     kept.insert(kept.end(), templates.back().begin(), templates.back().end());
     layers.push_back({{"layer", l},
-                      {"dim", dims[index] < 0 ? Json(nullptr) : Json(dims[index])},
+                      {"dim", dim < 0 ? Json(nullptr) : Json(dim)},
                       {"spike", measure(spikes)},
                       {"ordinary", measure(ordinary)},
                       {"inside", measure(inside)},
@@ -198,15 +177,8 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   }
   arrays.write<float>("/templates", std::vector<int64_t>{blocks, dump.d_model()}, std::span<const float>(kept));
 
-  Json json;
-  json["seed"] = input.seed;
-  json["ordinary_from"] = kFirstOrdinary;
-  json["ordinary_per_window"] = kOrdinaryTokens;
-  json["input"] = attention_input(dump, blocks - 1).name();
+  Json json = chosen.json();
   json["constant_prefix"] = prefix;
-  json["plateaus"] = Json::array();
-  for (const Plateau& plateau : find_plateaus(states))
-    json["plateaus"].push_back({{"first", plateau.first}, {"last", plateau.last}});
   json["layers"] = std::move(layers);
   json["across_layers"] = Json::array();
   for (const auto& a : templates) {

@@ -39,11 +39,10 @@ Lines curves(const Json& results, const char* key) {
     bool dashed;
   };
   Lines lines;
-  for (const Curve& curve :
-       {Curve{"spike tokens", "spike", Series::Mark::line_and_points, false},
-        Curve{"varying spike tokens", "varying", Series::Mark::line_and_points, false},
-        Curve{"latest spike tokens, no longer spikes", "latest", Series::Mark::line_and_points, true},
-        Curve{"ordinary tokens", "ordinary", Series::Mark::line, false}}) {
+  for (const Curve& curve : {Curve{"spike tokens", "spike", Series::Mark::line_and_points, false},
+                             Curve{"varying spike tokens", "varying", Series::Mark::line_and_points, false},
+                             Curve{"latest or first tokens, no spikes", "latest", Series::Mark::line_and_points, true},
+                             Curve{"ordinary tokens", "ordinary", Series::Mark::line, false}}) {
     Series series{curve.name, {}, {}, curve.mark, curve.dashed, false, {}};
     for (const Json& layer : results.at("layers")) {
       const double value = number_of(layer, curve.tokens, key),

@@ -201,7 +201,7 @@ struct Planted {
 };
 
 /// Weights in memory: W_O [32, 4] is 1 in dimension 0 for all inputs; row 5 and 9 of W_down [32, 4] are (7, 3, 0, 1);
-/// all else is 0.
+/// W_Q, W_K and W_V hold sines of different frequencies; all else is 0.
 class PlantedWeights {
  public:
   PlantedWeights() {
@@ -213,12 +213,16 @@ class PlantedWeights {
     architecture_.head_dim = Planted::kHeadDim;
     architecture_.mlp_width = Planted::kWidth;
     architecture_.vocabulary = 2;
+    architecture_.attention_scale = 0.5;
     architecture_.blocks.resize(Planted::kBlocks);
     for (const Role role : all_roles()) {
       const auto [rows, columns] = role_shape(architecture_, role);
       std::vector<float>& values = values_[role];
       values.assign(static_cast<size_t>(rows * columns), 0.0f);
       if (role == Role::w_o) std::fill_n(values.begin(), columns, 1.0f);
+      if (role == Role::w_q || role == Role::w_k || role == Role::w_v)
+        for (size_t i = 0; i < values.size(); ++i)
+          values[i] = std::sin((1.3f + 0.2f * static_cast<float>(role)) * static_cast<float>(i));
       if (role == Role::w_down)
         for (const size_t dim : {5, 9}) {
           const float row[] = {7, 3, 0, 1};

@@ -131,5 +131,48 @@ TEST_F(SmolLM2Test, TemplatesAcrossLayers) {
   EXPECT_LT(mean(3, 9, 12, 28), 0.85);
 }
 
+/// A figure as the reference prints it, met within half a unit of its last digit or 2 % (or, of a sample, three
+/// standard errors of the difference).
+struct Figures {
+  const char* key;
+  double expected, half_unit;
+};
+
+TEST_F(SmolLM2Test, QueriesPointAtTheTemplatesKey) {
+  const Json json = results("alignment");
+  EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
+  EXPECT_EQ(json["value_verdict"]["verdict"], "confirmed");
+  const auto expect = [&](int first, int last, const std::vector<Figures>& figures) {
+    for (const auto& [key, expected, half_unit] : figures) {
+      const auto mean = [&](const std::string& name) {
+        return mean_over(json, first, last, [&](const Json& layer) { return layer.value(name, Json(0.0)); });
+      };
+      const double error = 3 * std::sqrt(2.0) * mean(std::string(key) + "_se");
+      EXPECT_NEAR(mean(key), expected, std::max(0.02 * std::abs(expected), half_unit + error)) << key << " " << first;
+    }
+  };
+  // The template of layers 3 to 11 is of other tokens than the reference's (random first tokens); here what does not
+  // depend on it.
+  expect(3, 9,
+         {{"cos_template", 0.51, 0.005},
+          {"cos_other", 0.11, 0.005},
+          {"positive", 1.0, 0.005},
+          {"v_gain_semantic", 0.67, 0.005}});
+  expect(10, 11, {{"cos_other", 0.07, 0.005}, {"v_gain_semantic", 0.55, 0.005}});
+  expect(12, 28,
+         {{"cos_template", 0.38, 0.005},
+          {"cos_other", -0.06, 0.005},
+          {"positive", 0.999, 0.0005},
+          {"cos_input", -0.08, 0.005},
+          {"logit_gap", 5.4, 0.05},
+          {"z", 3.9, 0.05},
+          {"key_norm_ratio", 0.28, 0.005},
+          {"contrast", 1.39, 0.005},
+          {"v_gain_template", 0.31, 0.005},
+          {"v_gain_semantic", 0.56, 0.005},
+          {"drain", 0.21, 0.005}});
+  expect(23, 28, {{"contrast", 1.85, 0.05}});
+}
+
 }  // namespace
 }  // namespace spikescope
