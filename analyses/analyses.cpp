@@ -4,6 +4,7 @@
 #include "analyses/alignment/alignment.h"
 #include "analyses/analysis.h"
 #include "analyses/convergence/convergence.h"
+#include "analyses/null_space/null_space.h"
 #include "analyses/sinks/sinks.h"
 #include "analyses/spikes/spikes.h"
 
@@ -15,6 +16,7 @@ std::span<const Analysis> analyses() {
       Analysis{"sinks", "Attention sinks", sinks_needs, run_sinks, sinks_section},
       Analysis{"convergence", "Convergence after the norm", convergence_needs, run_convergence, convergence_section},
       Analysis{"alignment", "Queries, keys and values", alignment_needs, run_alignment, alignment_section},
+      Analysis{"null_space", "The null space of the projections", null_space_needs, run_null_space, null_space_section},
   };
   return table;
 }

@@ -174,5 +174,26 @@ TEST_F(SmolLM2Test, QueriesPointAtTheTemplatesKey) {
   expect(23, 28, {{"contrast", 1.85, 0.05}});
 }
 
+TEST_F(SmolLM2Test, TheTemplateIsInTheBottomDirectionsOfItsValues) {
+  const Json json = results("null_space");
+  EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
+  const auto mean = [&](int first, int last, const char* key) {
+    return mean_over(json, first, last, [&](const Json& layer) { return layer.at("matrices").at("W_V").at(key); });
+  };
+  const auto row_space = [&](const char* curve) {
+    return mean_over(json, 12, 28, [&](const Json& layer) { return layer.at("matrices").at("W_V").at(curve).back(); });
+  };
+  for (const auto& [first, last, semantic, half_unit, random] :
+       {std::tuple(3, 9, 0.10, 0.005, 0.23), {10, 11, 0.08, 0.005, 0.24}, {12, 28, 0.074, 0.0005, 0.225}}) {
+    EXPECT_NEAR(mean(first, last, "semantic"), semantic,
+                half_unit + 3 * std::sqrt(2.0) * mean(first, last, "semantic_se"))
+        << first;
+    EXPECT_NEAR(mean(first, last, "random"), random, 0.005) << first;
+  }
+  EXPECT_NEAR(mean(12, 28, "template"), 0.016, 0.0005 + 1e-4);
+  EXPECT_NEAR(row_space("curve_template"), 0.127, 0.0006);
+  EXPECT_NEAR(row_space("curve_semantic"), 0.148, 0.02 * 0.148);
+}
+
 }  // namespace
 }  // namespace spikescope
