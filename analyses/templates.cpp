@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "model/weights.h"
+#include "stats/quantile.h"
 
 namespace spikescope {
 
@@ -35,10 +37,45 @@ Templates::Templates(const DumpReader& dump, uint64_t seed, const std::function<
   sets_ = spike_sets(states_);
   dims_ = spike_dims(states_);
   ordinary_ = sample_ordinary(dump.tokens(), states_, seed);
+  choose_random_first();
+}
+
+void Templates::choose_random_first() {
+  std::vector<int64_t> latest(static_cast<size_t>(dump_.random_first()));
+  std::iota(latest.begin(), latest.end(), int64_t{0});
+  for (int64_t block = 0; block < dump_.n_layers(); ++block) {
+    const int64_t dim = spike_dim(block);
+    std::vector<double> values;
+    for (const auto& window : states_[static_cast<size_t>(block)].spikes) {
+      for (const TokenSpike& spike : window) {
+        for (const SpikeDim& one : spike.dims)
+          if (spike.token == 0 && one.dim == dim) values.push_back(one.value);
+      }
+    }
+    if (2 * static_cast<int64_t>(values.size()) > dump_.tokens().n_prompts() && dump_.random_first() > 0) {
+      const double level = lower_median(std::move(values));
+      const TokenVectors states = read_random_first(dump_, residual_point(block));
+      latest.clear();
+      for (int64_t i = 0; i < states.size(); ++i)
+        if (states[i][static_cast<size_t>(dim)] / level >= kDimShare) latest.push_back(i);
+    }
+    random_.push_back(latest);
+  }
+}
+
+int64_t Templates::random_spikes(int64_t block) const {
+  return static_cast<int64_t>(random_[static_cast<size_t>(block)].size());
 }
 
 std::vector<double> Templates::at(int64_t block) const {
-  return read_vectors(dump_, attention_input(dump_, block), template_tokens(sets_[static_cast<size_t>(block)])).mean();
+  const HookPoint point = attention_input(dump_, block);
+  TokenVectors vectors = read_vectors(dump_, point, template_tokens(sets_[static_cast<size_t>(block)]));
+  const TokenVectors random = read_random_first(dump_, point);
+  for (const int64_t i : random_[static_cast<size_t>(block)]) {
+    vectors.values.insert(vectors.values.end(), random[i].begin(), random[i].end());
+    vectors.offsets.push_back(vectors.offsets.back() + 1);
+  }
+  return vectors.mean();
 }
 
 TokenVectors Templates::ordinary(int64_t block) const {

@@ -22,8 +22,13 @@ class Templates {
   /// Finds the spike tokens of all states and draws the ordinary ones. Throws Error as scan_residuals() does.
   Templates(const DumpReader& dump, uint64_t seed, const std::function<void(double)>& progress);
 
-  /// x*_l [d]: mean of what attention of the block reads at template_tokens().
+  /// x*_l [d]: mean of what attention of the block reads at template_tokens() and at those of the dump's random first
+  /// tokens that are spikes like the windows' first tokens. These are, in states where most windows have a spike at
+  /// their first token, the random ones with at least kDimShare of these spikes' lower median in spike_dim(); elsewhere
+  /// those of the nearest earlier such state, or else all.
   std::vector<double> at(int64_t block) const;
+  /// How many random first tokens are in it.
+  int64_t random_spikes(int64_t block) const;
   /// What it reads at the ordinary tokens.
   TokenVectors ordinary(int64_t block) const;
   /// "spikes", or "latest" where at most half of the windows have spikes in r_l.
@@ -39,12 +44,14 @@ class Templates {
   const TokensByPrompt& ordinary_tokens() const { return ordinary_; }
 
  private:
+  void choose_random_first();
   const DumpReader& dump_;
   uint64_t seed_;
   std::vector<LayerScan> states_;
   std::vector<std::vector<SpikeSet>> sets_;
   std::vector<int64_t> dims_;
   TokensByPrompt ordinary_;
+  std::vector<std::vector<int64_t>> random_;  ///< [blocks]: numbers of the random first tokens in the template
 };
 
 /// Name of the first residual state or attention input that the dump lacks; empty when it has all that Templates reads.

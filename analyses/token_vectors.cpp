@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
+#include <numeric>
 #include <set>
 
 #include "base/fail.h"
 #include "io/json.h"
+#include "stats/sample.h"
 
 namespace spikescope {
 namespace {
@@ -26,20 +27,13 @@ TokensByPrompt sample_ordinary(const DumpTokens& tokens, std::span<const LayerSc
     for (const LayerScan& state : states) {
       for (const TokenSpike& spike : state.spikes[static_cast<size_t>(prompt)]) spikes.insert(spike.token);
     }
-    std::vector<int64_t>& chosen = sample[static_cast<size_t>(prompt)];
+    std::vector<int64_t> candidates;
     for (int64_t token = kFirstOrdinary; token < tokens.length(prompt); ++token) {
-      if (!spikes.contains(token)) chosen.push_back(token);
+      if (!spikes.contains(token)) candidates.push_back(token);
     }
-    // The engine's numbers are the standard's; its distributions differ from library to library.
-    std::seed_seq words{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(prompt)};
-    std::mt19937_64 random(words);
-    const auto size = static_cast<int64_t>(chosen.size()), count = std::min(size, kOrdinaryTokens);
-    for (int64_t i = 0; i < count; ++i) {
-      const auto other = i + static_cast<int64_t>(random() % static_cast<uint64_t>(size - i));
-      std::swap(chosen[static_cast<size_t>(i)], chosen[static_cast<size_t>(other)]);
-    }
-    chosen.resize(static_cast<size_t>(count));
-    std::sort(chosen.begin(), chosen.end());
+    for (const int64_t index : sample_without_replacement(static_cast<int64_t>(candidates.size()), kOrdinaryTokens,
+                                                          seed, static_cast<uint32_t>(prompt)))
+      sample[static_cast<size_t>(prompt)].push_back(candidates[static_cast<size_t>(index)]);
   }
   return sample;
 }
@@ -91,6 +85,21 @@ TokenVectors read_vectors(const DumpReader& dump, const HookPoint& point, const 
       vectors.values.insert(vectors.values.end(), row, row + vectors.d);
     }
   }
+  return vectors;
+}
+
+TokenVectors read_random_first(const DumpReader& dump, const HookPoint& point) {
+  TokenVectors vectors;
+  vectors.d = dump.d_model();
+  vectors.offsets.resize(static_cast<size_t>(dump.random_first() + 1));
+  std::iota(vectors.offsets.begin(), vectors.offsets.end(), int64_t{0});
+  if (dump.random_first() == 0) return vectors;
+  vectors.values = dump.read(point, dump.tokens().size(), dump.random_first());
+  const auto bad =
+      std::find_if(vectors.values.begin(), vectors.values.end(), [](float v) { return !std::isfinite(v); });
+  if (bad != vectors.values.end())
+    fail("{}: {} is {} at random first token {}: finite values expected; capture again", (dump.out() / "dump").string(),
+         point.name(), *bad, (bad - vectors.values.begin()) / vectors.d);
   return vectors;
 }
 

@@ -47,6 +47,10 @@ struct TokenVectors {
 /// Reads a point with rows [d] at the tokens. Throws Error, naming layer and place, for values that are not finite.
 TokenVectors read_vectors(const DumpReader& dump, const HookPoint& point, const TokensByPrompt& tokens);
 
+/// The same of the random first tokens (DumpReader::random_first()), each a window of its own; none where the dump has
+/// none.
+TokenVectors read_random_first(const DumpReader& dump, const HookPoint& point);
+
 /// Where the dump has what attention of a block reads: blocks.l.ln1.out, or, in models without a norm in front of
 /// attention (OLMo 2, BERT), the residual stream r_l itself.
 HookPoint attention_input(const DumpReader& dump, int64_t block);

@@ -61,14 +61,23 @@ class LayerMeasure {
 
   /// Of what attention reads at the tokens, and of the spike dimension's value in r_l.
   Json operator()(const TokensByPrompt& tokens) const {
-    Json json = constancy_json(read_vectors(dump_, attention_input(dump_, layer_), tokens));
-    const Estimate variation = dim_ < 0 ? Estimate{kUndefined, kUndefined}
-                                        : measure_variation(read_vectors(dump_, residual_point(layer_), tokens), dim_);
-    add_estimate(json, "cv", variation);
-    return json;
+    return measures(read_vectors(dump_, attention_input(dump_, layer_), tokens),
+                    read_vectors(dump_, residual_point(layer_), tokens));
+  }
+  /// The same of the random first tokens; null where the dump has none.
+  Json random_first() const {
+    if (dump_.random_first() == 0) return nullptr;
+    return measures(read_random_first(dump_, attention_input(dump_, layer_)),
+                    read_random_first(dump_, residual_point(layer_)));
   }
 
  private:
+  Json measures(const TokenVectors& vectors, const TokenVectors& states) const {
+    Json json = constancy_json(vectors);
+    add_estimate(json, "cv", dim_ < 0 ? Estimate{kUndefined, kUndefined} : measure_variation(states, dim_));
+    return json;
+  }
+
   static constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
   const DumpReader& dump_;
   int64_t layer_, dim_;
@@ -98,7 +107,9 @@ Verdict judge(const Json& results) {
   for (const LayerGroup& group : layer_groups(results)) {
     if (!group.plateau) continue;
     const double constant = group_mean(results, group, "constant");
-    const char* tokens = constant > 0 ? "varying" : "spike";
+    // Where first tokens are constant by construction, random ones tell what they do.
+    const bool random = results.at("random_first") > 0;
+    const char* tokens = !(constant > 0) ? "spike" : random ? "random_first" : "varying";
     const double cosine = plateau_mean(results, group, tokens, "cosine"),
                  deviation = plateau_mean(results, group, tokens, "deviation"),
                  reference = plateau_mean(results, group, "ordinary", "cosine"),
@@ -148,6 +159,7 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
 
   Json layers = Json::array();
   std::vector<std::vector<double>> templates;
+  const std::vector<double> undefined(static_cast<size_t>(dump.d_model()), std::numeric_limits<double>::quiet_NaN());
   std::vector<float> kept;
   for (int64_t l = 0; l < blocks; ++l) {
     const auto index = static_cast<size_t>(l);
@@ -160,7 +172,7 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
                          varying = tokens_where(spikes, [&](int64_t token) { return token >= prefix; });
     const int64_t count = count_of(spikes), constant = count - count_of(varying);
     const HookPoint point = attention_input(dump, l);
-    templates.push_back(read_vectors(dump, point, spikes).mean());
+    templates.push_back(most_have_spikes(sets[index]) ? chosen.at(l) : undefined);
     kept.insert(kept.end(), templates.back().begin(), templates.back().end());
     layers.push_back({{"layer", l},
                       {"dim", dim < 0 ? Json(nullptr) : Json(dim)},
@@ -172,6 +184,8 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
                       {"constant", constant},
                       {"varying", constant > 0 ? measure(varying) : Json(nullptr)},
                       {"latest", most_have_spikes(sets[index]) ? Json(nullptr) : measure(template_tokens(sets[index]))},
+                      {"random_first", measure.random_first()},
+                      {"random_first_spikes", dump.random_first() > 0 ? Json(chosen.random_spikes(l)) : Json(nullptr)},
                       {"mlp", mlp_json(dump, l, spikes, ordinary)}});
     progress(0.4 + 0.6 * static_cast<double>(l + 1) / static_cast<double>(blocks));
   }
@@ -179,6 +193,7 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
 
   Json json = chosen.json();
   json["constant_prefix"] = prefix;
+  json["random_first"] = dump.random_first();
   json["layers"] = std::move(layers);
   json["across_layers"] = Json::array();
   for (const auto& a : templates) {

@@ -29,7 +29,24 @@ std::string constancy_note(const Json& results) {
       prefix == 1 ? "token" : fmt::format("{} tokens", prefix), "'varying spike tokens'");
 }
 
-std::string summary(const Json& results) { return verdict_text(results.at("verdict")) + constancy_note(results); }
+/// How random first tokens fare on the plateaus.
+std::string random_note(const Json& results) {
+  std::vector<std::string> found;
+  for (const LayerGroup& group : layer_groups(results)) {
+    if (!group.plateau || results.at("random_first") == 0) continue;
+    const auto mean = [&](const char* key) {
+      return group_mean(results, group, [key](const Json& layer) { return number_of(layer, "random_first", key); });
+    };
+    found.push_back(fmt::format("cosine {:.4f} and deviation {} in {}", mean("cosine"), number(mean("deviation")),
+                                layer_range(group.first, group.last)));
+  }
+  if (found.empty()) return "";
+  return fmt::format(" Of {} random first tokens: {}.", results.at("random_first").get<int64_t>(), join_words(found));
+}
+
+std::string summary(const Json& results) {
+  return verdict_text(results.at("verdict")) + constancy_note(results) + random_note(results);
+}
 
 /// Curves over the layers of one measure.
 Lines curves(const Json& results, const char* key) {
@@ -41,6 +58,7 @@ Lines curves(const Json& results, const char* key) {
   Lines lines;
   for (const Curve& curve : {Curve{"spike tokens", "spike", Series::Mark::line_and_points, false},
                              Curve{"varying spike tokens", "varying", Series::Mark::line_and_points, false},
+                             Curve{"random first tokens", "random_first", Series::Mark::line_and_points, true},
                              Curve{"latest or first tokens, no spikes", "latest", Series::Mark::line_and_points, true},
                              Curve{"ordinary tokens", "ordinary", Series::Mark::line, false}}) {
     Series series{curve.name, {}, {}, curve.mark, curve.dashed, false, {}};

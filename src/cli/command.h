@@ -56,7 +56,8 @@ struct CaptureOptions {
   CaptureRequest request;
   bool profile = false;
   Dtype dtype = Dtype::float32;
-  uint64_t seed = 0;  ///< --seed, of all samples
+  int64_t random_first = 0;                                            ///< prompts of one random token besides
+  uint64_t seed = 0;                                                   ///< of all samples
   std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
 /// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no

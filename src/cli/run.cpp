@@ -36,7 +36,6 @@ void add_run(CLI::App& app, Session& session) {
 Without prompts, a dozen built-in ones are used. The report is OUT/report/index.html.)");
   auto options = std::make_shared<CaptureOptions>();
   add_capture_options(*command, *options);
-  add_seed_option(*command, options->seed);
   command->add_option("--points", options->request.points, "Hook points to dump besides those the analyses need")
       ->group("Dump");
   command->callback([options, &session] {
