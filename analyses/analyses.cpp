@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <array>
 
+#include "analyses/alignment/alignment.h"
 #include "analyses/analysis.h"
+#include "analyses/convergence/convergence.h"
 #include "analyses/interventions/interventions.h"
+#include "analyses/null_space/null_space.h"
 #include "analyses/sinks/sinks.h"
 #include "analyses/spikes/spikes.h"
 
@@ -12,6 +15,9 @@ std::span<const Analysis> analyses() {
   static const std::array table = {
       Analysis{"spikes", "Massive activation spikes", spikes_needs, run_spikes, spikes_section},
       Analysis{"sinks", "Attention sinks", sinks_needs, run_sinks, sinks_section},
+      Analysis{"convergence", "Convergence after the norm", convergence_needs, run_convergence, convergence_section},
+      Analysis{"alignment", "Queries, keys and values", alignment_needs, run_alignment, alignment_section},
+      Analysis{"null_space", "The null space of the projections", null_space_needs, run_null_space, null_space_section},
   };
   return table;
 }

@@ -20,7 +20,7 @@ class H5File;
 
 /// What the capture has to keep for an analysis.
 struct Needs {
-  std::vector<std::string> points;  ///< hook points by name or glob
+  std::vector<std::string> points;  ///< hook points by name or glob; those that a model lacks are left out
   bool sinks = false;               ///< SinkStatistics of each block
   bool writers = false;             ///< WriterRows of each block
 };
@@ -31,6 +31,7 @@ struct AnalysisInput {
   std::function<const ModelWeights&()> weights;
   /// Fraction done, 0 to 1; for the progress bar.
   std::function<void(double)> progress;
+  uint64_t seed = 0;  ///< of all samples: the same seed draws the same
 };
 
 /// Figures and tables of a finished analysis, in reading order, with a sentence or two on what they show.

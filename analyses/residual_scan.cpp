@@ -18,10 +18,6 @@ namespace {
 /// Dimensions that are large in all tokens and may hide a spike below them; beyond so many the token is not called one.
 constexpr int kMostHiding = 16;
 
-HookPoint residual_point(int64_t layer) {
-  return layer == 0 ? HookPoint{Point::resid_pre, 0} : HookPoint{Point::resid_post, static_cast<int>(layer - 1)};
-}
-
 /// Largest magnitude of a row. Compares bits as integers, which (unlike floats with their NaNs) the compiler
 /// vectorises.
 float largest_magnitude(std::span<const float> row) {
@@ -75,6 +71,10 @@ std::vector<SpikeDim> spike_dims(const Window& window, int64_t token, float leas
 }
 
 }  // namespace
+
+HookPoint residual_point(int64_t layer) {
+  return layer == 0 ? HookPoint{Point::resid_pre, 0} : HookPoint{Point::resid_post, static_cast<int>(layer - 1)};
+}
 
 bool LargerMagnitude::operator()(const StateEntry& a, const StateEntry& b) const {
   const float left = std::abs(a.value), right = std::abs(b.value);

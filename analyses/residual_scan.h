@@ -81,6 +81,8 @@ struct LayerScan {
 std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians,
                                       const std::function<void(double)>& progress);
 
+/// Where a dump has r_l.
+HookPoint residual_point(int64_t layer);
 /// The first residual state r_0 .. r_L that the dump lacks, as the name of its hook point; empty when it has all.
 std::string missing_residual(const DumpReader& dump);
 

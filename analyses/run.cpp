@@ -74,13 +74,15 @@ Section read_section(const Analysis& analysis, const Json& results, const DumpRe
 }  // namespace
 
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress) {
+                  const WeightsFactory& weights, const AnalysisProgress& progress, uint64_t seed) {
   const DumpReader dump(out);
   for (const Analysis* analysis : chosen) {
     const auto report = [&](double fraction) {
       if (progress) progress(analysis->name, fraction);
     };
-    make_results(dump, analysis->name, [&](H5File& arrays) { return analysis->run({dump, weights, report}, arrays); });
+    make_results(dump, analysis->name, [&](H5File& arrays) {
+      return analysis->run({dump, weights, report, seed}, arrays);
+    });
     report(1.0);
   }
 }

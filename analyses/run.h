@@ -17,12 +17,12 @@ using WeightsFactory = std::function<const ModelWeights&()>;
 /// Name of the analysis and fraction of it done, 0 to 1.
 using AnalysisProgress = std::function<void(std::string_view name, double fraction)>;
 
-/// Runs `chosen` on OUT/dump. Each result appears as OUT/results/<name>.json and .h5, whole or not at all: with the
-/// keys common to all (docs/results.md), then its own. An analysis that cannot be applied to this dump gives
-/// `applicable`: false with `why`. Throws Error when the dump cannot be read or is damaged; older results then stay as
-/// they were.
+/// Runs `chosen` on OUT/dump, with samples drawn by `seed`. Each result appears as OUT/results/<name>.json and .h5,
+/// whole or not at all: with the keys common to all (docs/results.md), then its own. An analysis that cannot be applied
+/// to this dump gives `applicable`: false with `why`. Throws Error when the dump cannot be read or is damaged; older
+/// results then stay as they were.
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress);
+                  const WeightsFactory& weights, const AnalysisProgress& progress, uint64_t seed = 0);
 
 /// Writes OUT/results/<name>.json and .h5 of the dump's OUT, each whole or not at all: the keys common to all, then
 /// those that `compute` returns; the arrays are what it fills in.

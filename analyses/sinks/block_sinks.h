@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "analyses/sinks/spike_sets.h"
+#include "analyses/spike_sets.h"
 #include "capture/dump.h"
 #include "model/weights.h"
 #include "stats/moments.h"

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "analyses/labels.h"
+#include "analyses/layer_groups.h"
 #include "analyses/sinks/block_sinks.h"
 #include "analyses/sinks/sinks.h"
 #include "base/fail.h"
@@ -18,53 +19,13 @@ namespace {
 constexpr int64_t kStripTokens = 200;
 constexpr size_t kMostStrips = 3;
 
-/// Blocks that a plateau's spikes enter, or the blocks between plateaus.
-struct BlockGroup {
-  int64_t first = 0, last = 0;
-  bool plateau = false;
-};
-
-std::vector<BlockGroup> block_groups(const Json& results) {
-  const int64_t blocks = static_cast<int64_t>(results.at("layers").size());
-  std::vector<BlockGroup> groups;
-  int64_t next = 0;
-  for (const Json& plateau : results.at("plateaus")) {
-    // A plateau may reach r_L, which no block reads.
-    const int64_t first = plateau.at("first"), last = std::min(plateau.at("last").get<int64_t>(), blocks - 1);
-    if (first > last) continue;
-    if (first > next) groups.push_back({next, first - 1, false});
-    groups.push_back({first, last, true});
-    next = last + 1;
-  }
-  if (next < blocks) groups.push_back({next, blocks - 1, false});
-  return groups;
-}
-
-std::string blocks_text(const BlockGroup& group) {
+std::string blocks_text(const LayerGroup& group) {
   return group.first == group.last ? fmt::format("block {}", group.first)
                                    : fmt::format("blocks {} to {}", group.first, group.last);
 }
 
-std::vector<Band> plateau_bands(const Json& results) {
-  std::vector<Band> bands;
-  for (const BlockGroup& group : block_groups(results)) {
-    if (group.plateau) bands.push_back({group.first - 0.25, group.last + 0.25, "spikes"});
-  }
-  return bands;
-}
-
-/// Mean of a key over the blocks of a group; nulls left out.
-double group_mean(const Json& results, const BlockGroup& group, const char* key) {
-  Moments mean;
-  for (int64_t block = group.first; block <= group.last; ++block) {
-    const double value = number_or_nan(results.at("layers").at(static_cast<size_t>(block)).at(key));
-    if (!std::isnan(value)) mean.add(value);
-  }
-  return mean.mean();
-}
-
 /// Mean of a key of the heads over the blocks of a group.
-double group_head_mean(const Json& results, const BlockGroup& group, double (*value_of)(double)) {
+double group_head_mean(const Json& results, const LayerGroup& group, double (*value_of)(double)) {
   Moments mean;
   for (int64_t block = group.first; block <= group.last; ++block) {
     for (const Json& head : results.at("layers").at(static_cast<size_t>(block)).at("heads")) {
@@ -86,9 +47,9 @@ std::string summary(const Json& results) {
       "{} of the {} heads are sinks: they put more than 0.3 of their attention on the first token, where the mean over "
       "all heads is {}.",
       percent(results.at("sink_rate")), heads, number(results.at("mean_alpha")));
-  const std::vector<BlockGroup> groups = block_groups(results);
+  const std::vector<LayerGroup> groups = layer_groups(results);
   std::vector<std::string> with, without;
-  for (const BlockGroup& group : groups) {
+  for (const LayerGroup& group : groups) {
     const double mass = group_mean(results, group, group.plateau ? "mass" : "latest_mass");
     if (!std::isnan(mass)) {
       (group.plateau ? with : without).push_back(fmt::format("{} ({})", number(mass), blocks_text(group)));
@@ -103,7 +64,7 @@ std::string summary(const Json& results) {
     text += fmt::format(" Over the blocks, spikes and attention go together with a correlation of {:.2f}.",
                         results.at("spike_mass_correlation").get<double>());
   }
-  const auto last = std::find_if(groups.rbegin(), groups.rend(), [](const BlockGroup& group) { return group.plateau; });
+  const auto last = std::find_if(groups.rbegin(), groups.rend(), [](const LayerGroup& group) { return group.plateau; });
   const double ratio = group_mean(results, *last, "bias_ratio"), cosine = group_mean(results, *last, "bias_cosine");
   if (!std::isnan(ratio) && !std::isnan(cosine)) {
     text += fmt::format(
@@ -128,7 +89,7 @@ Table groups_table(const Json& results) {
       results.at("mass_from_query").get<int64_t>(), data_label(results));
   if (results.at("bias_note").is_string())
     table.caption += " Note: " + results.at("bias_note").get<std::string>() + ".";
-  for (const BlockGroup& group : block_groups(results)) {
+  for (const LayerGroup& group : layer_groups(results)) {
     table.rows.push_back(
         {group.first == group.last ? fmt::format("{}", group.first) : fmt::format("{} to {}", group.first, group.last),
          group.plateau ? "yes" : "no", percent(group_head_mean(results, group, is_sink)),
@@ -262,7 +223,7 @@ std::map<int64_t, std::vector<int64_t>> plateau_members(const H5File& arrays, co
 }
 
 Figure strip_figure(const Json& results, const std::vector<float>& received, const DumpTokens& tokens,
-                    const BlockGroup& group, int64_t prompt, const std::vector<int64_t>& marked,
+                    const LayerGroup& group, int64_t prompt, const std::vector<int64_t>& marked,
                     const std::string& id) {
   const int64_t length = std::min(tokens.length(prompt), kStripTokens),
                 begin = tokens.offsets[static_cast<size_t>(prompt)];
@@ -305,7 +266,7 @@ std::vector<Figure> strip_figures(const Json& results, const H5File& arrays, con
   std::vector<Figure> figures;
   for (size_t k = 0; k < results.at("plateaus").size() && figures.size() < kMostStrips; ++k) {
     const Json& plateau = results.at("plateaus").at(k);
-    const BlockGroup group{plateau.at("first"), std::min(plateau.at("last").get<int64_t>(), blocks - 1), true};
+    const LayerGroup group{plateau.at("first"), std::min(plateau.at("last").get<int64_t>(), blocks - 1), true};
     if (group.first < 0 || group.first > group.last) continue;
     const auto by_prompt = plateau_members(arrays, dump.tokens(), k);
     const auto most = std::max_element(by_prompt.begin(), by_prompt.end(),

@@ -9,7 +9,7 @@
 #include "analyses/labels.h"
 #include "analyses/residual_scan.h"
 #include "analyses/sinks/block_sinks.h"
-#include "analyses/sinks/spike_sets.h"
+#include "analyses/spike_sets.h"
 #include "analyses/spikes/tracks.h"
 #include "base/error.h"
 #include "io/hdf5.h"
@@ -99,9 +99,7 @@ Json summary_json(const std::vector<BlockSinks>& blocks, const std::vector<std::
     }
     if (blocks[block].mass.count() == 0) continue;
     mass.push_back(blocks[block].mass.mean());
-    const int64_t windows =
-        std::count_if(sets[block].begin(), sets[block].end(), [](const SpikeSet& set) { return !set.tokens.empty(); });
-    present.push_back(2 * windows > static_cast<int64_t>(sets[block].size()) ? 1.0 : 0.0);
+    present.push_back(most_have_spikes(sets[block]) ? 1.0 : 0.0);
   }
   return {{"sink_rate", number_or_null(above.mean())},
           {"mean_alpha", number_or_null(alpha.mean())},

@@ -184,14 +184,19 @@ double mean_of_finite(const std::vector<float>& values) {
 
 }  // namespace
 
-std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names) {
+std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names,
+                                     const std::vector<std::string>& if_any) {
   const std::vector<HookPoint> all = hook_points(architecture);
   std::vector<bool> chosen(all.size());
-  for (const std::string& name : names) {
+  const auto choose = [&](const std::string& name) {
     bool found = false;
     for (size_t i = 0; i < all.size(); ++i)
       if (glob_matches(name, all[i].name())) chosen[i] = found = true;
-    if (found) continue;
+    return found;
+  };
+  for (const std::string& name : if_any) choose(name);
+  for (const std::string& name : names) {
+    if (choose(name)) continue;
     if (name.find_first_of("*?[") != std::string::npos)
       fail_usage("--points '{}' matches no hook point of this model; 'spikescope inspect MODEL --points' lists them",
                  name);
@@ -216,7 +221,7 @@ CaptureSummary capture(const Checkpoint& checkpoint, const DumpTokens& tokens, D
   check_prompts(batch, architecture);
   if (request.losses && !(architecture.head && architecture.causal))
     fail_usage("--losses: {} models do not predict the next token", architecture.family);
-  const std::vector<HookPoint> points = select_points(architecture, request.points);
+  const std::vector<HookPoint> points = select_points(architecture, request.points, request.points_if_any);
   std::vector<std::pair<HookPoint, std::vector<int64_t>>> declared;
   for (const HookPoint& point : points) declared.emplace_back(point, row_shape(architecture, point));
 

@@ -13,11 +13,12 @@
 namespace spikescope {
 
 struct CaptureRequest {
-  std::vector<std::string> points;  ///< hook points by exact name or glob
-  bool sinks = false;               ///< SinkStatistics of each block
-  bool writers = false;             ///< WriterRows of each block
-  bool losses = false;              ///< next-token losses; UsageError for a model that predicts none
-  Pixels pixels = {};               ///< images, for a model of images
+  std::vector<std::string> points;              ///< hook points by exact name or glob
+  std::vector<std::string> points_if_any = {};  ///< the same, left out where the model has none
+  bool sinks = false;                           ///< SinkStatistics of each block
+  bool writers = false;                         ///< WriterRows of each block
+  bool losses = false;                          ///< next-token losses; UsageError for a model that predicts none
+  Pixels pixels = {};                           ///< images, for a model of images
   /// Asked after each layer: whether to stop there, in a way that DumpOptions::resume can go on from.
   std::function<bool()> stop = {};
   /// At most so often is a state kept that a killed run can be resumed from.
@@ -38,8 +39,9 @@ struct CaptureSummary {
 };
 
 /// Hook points of the architecture that the names and globs select, in the order of the pass. Throws UsageError for an
-/// exact name the architecture does not have, or a glob that selects nothing.
-std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names);
+/// exact name the architecture does not have, or a glob that selects nothing; of `if_any` those are left out.
+std::vector<HookPoint> select_points(const Architecture& architecture, const std::vector<std::string>& names,
+                                     const std::vector<std::string>& if_any = {});
 
 /// Runs the prompts and writes OUT/dump. An earlier dump is replaced when the new one is whole. Throws Error as
 /// run_model and DumpWriter do, and when the disk has less room than the dump will take.

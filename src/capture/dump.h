@@ -40,6 +40,10 @@ struct DumpTokens {
   int64_t length(int64_t prompt) const { return offsets[prompt + 1] - offsets[prompt]; }
 };
 
+/// Key of DumpTokens::prompts, true in prompts that are one random token: the test of whether first tokens converge
+/// whatever they are. They come after all others.
+inline constexpr const char* kRandomFirst = "random_first";
+
 /// What a block added to the tokens kept (those of SinkStatistics, and the spike tokens of its resid_post).
 struct WriterRows {
   std::vector<TokenPosition> tokens;
@@ -61,7 +65,11 @@ class DumpReader {
 
   const std::filesystem::path& out() const;
   const DumpInfo& info() const;
+  /// All prompts but the random first tokens; sinks(), writers() and losses() have these tokens alone, too.
   const DumpTokens& tokens() const;
+  /// Number of prompts of one random token (kRandomFirst). Their rows of a point follow those of tokens(): read() takes
+  /// them from row tokens().size() on.
+  int64_t random_first() const;
   int64_t n_layers() const;
   int64_t d_model() const;
 

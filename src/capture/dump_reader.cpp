@@ -72,6 +72,35 @@ struct DumpReader::Impl {
       tokens.prompts.push_back(
           parse_json(prompt, fmt::format("{}, /prompts, string {}", index_path, tokens.prompts.size())));
     }
+    split_random_first();
+  }
+
+  void split_random_first() {
+    const auto is_random = [](const Json& prompt) { return prompt.is_object() && prompt.contains(kRandomFirst); };
+    const auto first = std::find_if(tokens.prompts.begin(), tokens.prompts.end(), is_random);
+    const int64_t proper = first - tokens.prompts.begin();
+    random_first = tokens.n_prompts() - proper;
+    if (proper == 0 || !std::all_of(first, tokens.prompts.end(), is_random) ||
+        tokens.size() - tokens.offsets[static_cast<size_t>(proper)] != random_first)
+      fail("{}: random first tokens in /prompts are to be prompts of one token behind all others; {}", index_path,
+           kRemedy);
+    prompts = tokens;
+    const auto rows = static_cast<size_t>(tokens.offsets[static_cast<size_t>(proper)]);
+    prompts.ids.resize(rows);
+    prompts.strings.resize(rows);
+    prompts.offsets.resize(static_cast<size_t>(proper + 1));
+    prompts.prompts.resize(static_cast<size_t>(proper));
+  }
+
+  /// [first, columns] of [first, all]: the leading columns of each row.
+  static std::vector<float> leading_columns(const std::vector<float>& values, int64_t all, int64_t columns) {
+    std::vector<float> result;
+    for (auto row = values.begin(); row != values.end(); row += all) result.insert(result.end(), row, row + columns);
+    return result;
+  }
+  /// How many of the kept tokens, which are in order, are of the prompts that tokens() has.
+  int64_t proper_tokens(const std::vector<TokenPosition>& kept) const {
+    return std::count_if(kept.begin(), kept.end(), [&](const auto& at) { return at.first < prompts.n_prompts(); });
   }
 
   /// A one-dimensional dataset of the index; `size` -1 for any.
@@ -161,7 +190,9 @@ struct DumpReader::Impl {
   std::string index_path;
   H5File index;
   DumpInfo info;
-  DumpTokens tokens;
+  DumpTokens tokens;   // of all prompts
+  DumpTokens prompts;  // without the random first tokens
+  int64_t random_first = 0;
   int64_t n_layers = 0, d_model = 0;
 };
 
@@ -171,7 +202,8 @@ DumpReader::DumpReader(DumpReader&&) noexcept = default;
 
 const std::filesystem::path& DumpReader::out() const { return impl_->out; }
 const DumpInfo& DumpReader::info() const { return impl_->info; }
-const DumpTokens& DumpReader::tokens() const { return impl_->tokens; }
+const DumpTokens& DumpReader::tokens() const { return impl_->prompts; }
+int64_t DumpReader::random_first() const { return impl_->random_first; }
 int64_t DumpReader::n_layers() const { return impl_->n_layers; }
 int64_t DumpReader::d_model() const { return impl_->d_model; }
 
@@ -245,6 +277,15 @@ SinkStatistics DumpReader::sinks(int64_t block) const {
     sinks.columns.emplace_back(columns.begin() + offsets[i] * sinks.heads,
                                columns.begin() + offsets[i + 1] * sinks.heads);
   }
+  if (impl.random_first > 0) {
+    const int64_t proper = impl.proper_tokens(sinks.tokens), prompts = impl.prompts.n_prompts();
+    sinks.column_sums = Impl::leading_columns(sinks.column_sums, n, impl.prompts.size());
+    sinks.late_column_sums = Impl::leading_columns(sinks.late_column_sums, n, impl.prompts.size());
+    sinks.entropy = Impl::leading_columns(sinks.entropy, impl.tokens.n_prompts(), prompts);
+    sinks.tokens.resize(static_cast<size_t>(proper));
+    sinks.columns.resize(static_cast<size_t>(proper));
+    sinks.values.resize(static_cast<size_t>(proper * sinks.kv_heads * sinks.head_dim));
+  }
   return sinks;
 }
 
@@ -263,12 +304,21 @@ WriterRows DumpReader::writers(int64_t block) const {
     rows.width = shape[1];
     rows.mlp_post = impl.read_floats(group + "/mlp_post", shape);
   }
+  if (impl.random_first > 0) {
+    const auto proper = static_cast<size_t>(impl.proper_tokens(rows.tokens));
+    rows.tokens.resize(proper);
+    rows.attention.resize(proper * static_cast<size_t>(rows.d_model));
+    rows.mlp.resize(proper * static_cast<size_t>(rows.d_model));
+    rows.mlp_post.resize(proper * static_cast<size_t>(rows.width));
+  }
   return rows;
 }
 
 std::vector<float> DumpReader::losses() const {
   if (!impl_->index.has("/losses/nll")) return {};
-  return impl_->read_floats("/losses/nll", {impl_->tokens.size()});
+  std::vector<float> losses = impl_->read_floats("/losses/nll", {impl_->tokens.size()});
+  losses.resize(static_cast<size_t>(impl_->prompts.size()));
+  return losses;
 }
 
 }  // namespace spikescope

@@ -5,6 +5,7 @@
 #include "base/fail.h"
 #include "capture/builtin_prompts.h"
 #include "io/output_file.h"
+#include "stats/sample.h"
 
 namespace spikescope {
 namespace {
@@ -145,6 +146,18 @@ DumpTokens read_prompts(const PromptRequest& request, const Tokenizer* tokenizer
       reader.add_text(std::string(prompts[i]), fmt::format("built-in prompt {}", i + 1));
   }
   return reader.take();
+}
+
+void add_random_first(DumpTokens& tokens, int64_t count, int64_t vocabulary, uint64_t seed,
+                      const Tokenizer* tokenizer) {
+  if (count > vocabulary) fail_usage("--random-first {}: the model has {} tokens to choose from", count, vocabulary);
+  constexpr uint32_t kStream = 0x52460000;  // apart from the streams of windows
+  for (const int64_t id : sample_without_replacement(vocabulary, count, seed, kStream)) {
+    tokens.ids.push_back(id);
+    tokens.offsets.push_back(tokens.size());
+    tokens.strings.push_back(tokenizer ? tokenizer->piece(id) : std::string());
+    tokens.prompts.push_back({{"source", "--random-first"}, {"seed", seed}, {kRandomFirst, true}});
+  }
 }
 
 std::string bos_description(const PromptRequest& request, const Tokenizer* tokenizer) {

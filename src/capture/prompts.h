@@ -30,6 +30,10 @@ struct PromptRequest {
 /// whatever is missing, empty, not UTF-8 or too short; UsageError for a request that contradicts itself.
 DumpTokens read_prompts(const PromptRequest& request, const Tokenizer* tokenizer);
 
+/// Adds `count` prompts of one token each, without BOS: distinct ids below `vocabulary`, drawn by `seed`, marked by
+/// kRandomFirst. `tokenizer` (may be null) gives their strings. UsageError for more than the vocabulary has.
+void add_random_first(DumpTokens& tokens, int64_t count, int64_t vocabulary, uint64_t seed, const Tokenizer* tokenizer);
+
 /// What read_prompts puts in front of each text, for people: "none", or piece and id.
 std::string bos_description(const PromptRequest& request, const Tokenizer* tokenizer);
 

@@ -59,7 +59,7 @@ void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint) {
 }
 
 void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model,
-                     bool just_captured, const Session& session) {
+                     bool just_captured, uint64_t seed, const Session& session) {
   const std::vector<const Analysis*> chosen = chosen_analyses(names);
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, just_captured, session);
   const auto weights = [&]() -> const ModelWeights& {
@@ -69,11 +69,16 @@ void run_analyses_on(const fs::path& out, const std::vector<std::string>& names,
   Progress progress("analyse", session.quiet);
   size_t done = 0;
   std::string_view current;
-  run_analyses(out, chosen, weights, [&](std::string_view name, double fraction) {
+  const auto report = [&](std::string_view name, double fraction) {
     if (name != current && !current.empty()) ++done;
     current = name;
     progress.update((static_cast<double>(done) + fraction) / static_cast<double>(chosen.size()), std::string(name));
-  });
+  };
+  run_analyses(out, chosen, weights, report, seed);
+}
+
+void add_seed_option(CLI::App& command, uint64_t& seed) {
+  command.add_option("--seed", seed, "Seed of all samples that are drawn")->capture_default_str();
 }
 
 void add_analyze(CLI::App& app, Session& session) {
@@ -81,6 +86,7 @@ void add_analyze(CLI::App& app, Session& session) {
     fs::path out;
     std::vector<std::string> only;
     std::string model;
+    uint64_t seed = 0;
   };
   CLI::App* command = app.add_subcommand("analyze", "Redo analyses from a dump, without running the model");
   command->footer(R"(Examples:
@@ -92,10 +98,11 @@ Results are OUT/results/<analysis>.json and .h5 (docs/results.md).)");
   command->add_option("out", options->out, "Folder of a capture")->required();
   command->add_option("--only", options->only, "Analyses to run, by name (repeatable)");
   command->add_option("--model", options->model, "Checkpoint to read weights from (default: the one the dump records)");
+  add_seed_option(*command, options->seed);
   command->callback([options, &session] {
     session.action = [options, &session] {
       set_threads(session.threads);
-      run_analyses_on(options->out, options->only, options->model, false, session);
+      run_analyses_on(options->out, options->only, options->model, false, options->seed, session);
       Json files = Json::array();
       for (const Analysis* analysis : chosen_analyses(options->only))
         files.push_back((options->out / "results" / (std::string(analysis->name) + ".json")).string());

@@ -119,6 +119,14 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
   command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command.add_option("--out", options.out, "Folder for the results")->required();
   add_pass_options(command, options);
+  command
+      .add_option("--random-first", options.random_first,
+                  "Also run so many random tokens, each as the first of a prompt of its own: whether first tokens\n"
+                  "converge whatever they are")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Prompts");
+  add_seed_option(command, options.seed);
   command.add_flag("--resume", options.request.storage.resume,
                    "Go on from what a stopped or killed run has left in OUT; the other options have to be the same");
   command.add_flag("--profile", options.profile,
@@ -168,10 +176,12 @@ std::vector<CaptureOptions> of_each_tower(const CaptureOptions& options) {
     run.out = options.out / tower;
     run.request.points = points_of_tower(options.request.points, tower);
     if (both) run.request.points.emplace_back("embeds");
-    if (images)
+    if (images) {
       run.prompts = {};
-    else
+      run.random_first = 0;
+    } else {
       run.pixels.reset();
+    }
     runs.push_back(std::move(run));
   }
   return runs;
@@ -192,6 +202,14 @@ PreparedCapture prepare_capture(CaptureOptions& options, const Session& session)
   options.prompts.bos = parse_bos(options.bos);
   std::optional<Tokenizer> tokenizer;
   prepared.tokens = read_inputs(*prepared.checkpoint, options, tokenizer);
+  if (options.random_first > 0) {
+    const Architecture& a = prepared.checkpoint->architecture();
+    if (a.patches || !a.causal)
+      fail_usage("--random-first: in {} models a first token sees those behind it; leave it out", a.family);
+    const int64_t vocabulary = tokenizer ? std::min(tokenizer->size(), a.vocabulary) : a.vocabulary;
+    add_random_first(prepared.tokens, options.random_first, vocabulary, options.seed,
+                     tokenizer ? &*tokenizer : nullptr);
+  }
   prepared.info.model = prepared.checkpoint->path().string();
   prepared.info.model_name = model_name(options.model);
   prepared.info.command = session.command_line;

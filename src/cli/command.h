@@ -39,6 +39,8 @@ void add_tokenize(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);
 void add_selftest(CLI::App& app, Session& session);
 
+/// Adds --seed.
+void add_seed_option(CLI::App& command, uint64_t& seed);
 /// Adds --dtype.
 void add_dtype_option(CLI::App& command, Dtype& dtype);
 
@@ -55,6 +57,8 @@ struct CaptureOptions {
   CaptureRequest request;
   bool profile = false;
   Dtype dtype = Dtype::float32;
+  int64_t random_first = 0;                                            ///< prompts of one random token besides
+  uint64_t seed = 0;                                                   ///< of all samples
   std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
 /// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no
@@ -94,7 +98,7 @@ CaptureSummary run_all(CaptureOptions& options, const Session& session);
 /// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is
 /// not compared once more, which would read it once more.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
-                     bool just_captured, const Session& session);
+                     bool just_captured, uint64_t seed, const Session& session);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
 

@@ -12,7 +12,7 @@ void add_needs_of_all(CaptureRequest& request) {
   std::vector<const Analysis*> all;
   for (const Analysis& analysis : analyses()) all.push_back(&analysis);
   const Needs needs = combined_needs(all);
-  request.points.insert(request.points.end(), needs.points.begin(), needs.points.end());
+  request.points_if_any = needs.points;
   request.sinks = needs.sinks;
   request.writers = needs.writers;
 }
@@ -22,7 +22,7 @@ CaptureSummary run_all(CaptureOptions& options, const Session& session) {
   const CaptureSummary summary = run_capture(options, session);
   if (summary.stopped_layer > 0) return summary;
   note(session, fmt::format("captured in {:.1f} s", summary.seconds));
-  run_analyses_on(options.out, {}, options.model, true, session);
+  run_analyses_on(options.out, {}, options.model, true, options.seed, session);
   write_report_for(options.out, session);
   return summary;
 }

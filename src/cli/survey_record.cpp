@@ -174,7 +174,7 @@ std::string why_to_run(const fs::path& out, const PreparedCapture& now, const Ca
     if (info.config != to_json(*now.checkpoint)) return "it is of another architecture";
     if (dump.tokens().ids != now.tokens.ids || dump.tokens().offsets != now.tokens.offsets)
       return "it is of other prompts";
-    for (const HookPoint& point : select_points(architecture, request.points))
+    for (const HookPoint& point : select_points(architecture, request.points, request.points_if_any))
       if (!dump.has(point)) return fmt::format("it has no {}", point.name());
     if (request.losses && dump.losses().empty()) return "it has no losses";
     if (const std::string missing = missing_results(out); !missing.empty()) return missing;

@@ -2,6 +2,24 @@
 
 namespace spikescope {
 
+namespace {
+
+const char* places_name(NormPlaces places) {
+  switch (places) {
+    case NormPlaces::before:
+      return "before";
+    case NormPlaces::branch:
+      return "branch";
+    case NormPlaces::sandwich:
+      return "sandwich";
+    case NormPlaces::after:
+      return "after";
+  }
+  return "";
+}
+
+}  // namespace
+
 Json to_json(const Architecture& a) {
   Json json = {
       {"family", a.family},
@@ -14,6 +32,7 @@ Json to_json(const Architecture& a) {
       {"vocabulary", a.vocabulary},
       {"context_length", a.context_length},
       {"norm_eps", a.norm_eps},
+      {"norm_places", places_name(a.norm_places)},
       {"attention_bias", a.attention_bias},
       {"mlp_bias", a.mlp_bias},
       {"tied_embeddings", a.tied_embeddings},

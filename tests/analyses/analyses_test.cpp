@@ -1,4 +1,4 @@
-// Both analyses, end to end on a dump with planted spikes.
+// The spikes and sinks analyses, and what is common to all, end to end on a dump with planted spikes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,15 +7,11 @@
 #include <limits>
 #include <set>
 
-#include "analyses/run.h"
+#include "analysis_fixture.h"
 #include "base/error.h"
-#include "base/fail.h"
 #include "base/version.h"
 #include "figure/figure.h"
-#include "fixtures.h"
-#include "io/hdf5.h"
 #include "io/output_file.h"
-#include "planted.h"
 
 namespace spikescope {
 namespace {
@@ -24,33 +20,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Planted;
-using testing::PlantedWeights;
 using ::testing::SizeIs;
-using testing::TemporaryFolder;
 
-class AnalysesTest : public ::testing::Test {
- protected:
-  /// Runs the analysis on the dump and returns its JSON as written.
-  Json run(const std::string& name, bool with_weights = true) {
-    planted.write(folder.path());
-    const Analysis* chosen[] = {find_analysis(name)};
-    const WeightsFactory factory = [&]() -> const ModelWeights& {
-      ++weights_opened;
-      if (!with_weights) fail("/nowhere/planted: no such file");
-      return weights.get();
-    };
-    run_analyses(folder.path(), chosen, factory,
-                 [&](std::string_view, double fraction) { fractions.push_back(fraction); });
-    return read_json_file(folder / ("results/" + name + ".json"));
-  }
-  H5File arrays(const std::string& name) { return H5File::open(folder / ("results/" + name + ".h5")); }
-
-  TemporaryFolder folder;
-  Planted planted;
-  PlantedWeights weights;
-  int weights_opened = 0;
-  std::vector<double> fractions;
-};
+using AnalysesTest = testing::AnalysisTest;
 
 double lower_median_magnitude(std::vector<float> values) {
   for (float& value : values) value = std::abs(value);
@@ -59,7 +31,8 @@ double lower_median_magnitude(std::vector<float> values) {
 }
 
 TEST_F(AnalysesTest, CommonKeys) {
-  for (const std::string name : {"spikes", "sinks"}) {
+  for (const Analysis& analysis : analyses()) {
+    const std::string name(analysis.name);
     const Json json = run(name);
     EXPECT_EQ(json["analysis"], name);
     EXPECT_EQ(json["version"], version());

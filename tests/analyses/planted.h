@@ -37,7 +37,11 @@ struct Planted {
   std::vector<int64_t> lengths = {kTokens, kTokens};
   /// Changes a state [N, d] before it is written.
   std::function<void(int64_t layer, std::vector<float>& state)> change = [](int64_t, std::vector<float>&) {};
-  bool with_sinks = true, with_writers = true, with_attn_out = true;
+  bool with_sinks = true, with_writers = true, with_attn_out = true, with_norms = true;
+  /// Token ids; those of all prompts are the same unless a test changes them.
+  std::function<int64_t(int64_t prompt, int64_t token)> id = [](int64_t, int64_t t) { return t == 7 ? 42 : 100 + t; };
+  /// Entries of the dump's config besides the sizes.
+  Json config = {{"norm_places", "before"}, {"causal", true}};
 
   int64_t rows() const {
     int64_t sum = 0;
@@ -65,6 +69,17 @@ struct Planted {
       }
     }
     change(layer, values);
+    return values;
+  }
+
+  /// RMSNorm with gain 1, what both norms of a block give.
+  std::vector<float> normed(int64_t layer) const {
+    std::vector<float> values = state(layer);
+    for (size_t row = 0; row < values.size(); row += kDims) {
+      double squares = 0.0;
+      for (size_t dim = 0; dim < kDims; ++dim) squares += static_cast<double>(values[row + dim]) * values[row + dim];
+      for (size_t dim = 0; dim < kDims; ++dim) values[row + dim] /= static_cast<float>(std::sqrt(squares / kDims));
+    }
     return values;
   }
 
@@ -148,15 +163,17 @@ struct Planted {
     info.model = "/nowhere/planted";
     info.model_name = "planted";
     info.family = "llama";
-    info.config = {{"n_layers", kBlocks}, {"d_model", kDims}};
+    info.config = config;
+    info.config["n_layers"] = kBlocks;
+    info.config["d_model"] = kDims;
     info.command = "test";
     info.version = "0";
     info.bos = "none";
     DumpTokens tokens;
     tokens.offsets = {0};
-    for (int64_t length : lengths) {
-      for (int64_t t = 0; t < length; ++t) {
-        tokens.ids.push_back(t == 7 ? 42 : 100 + t);
+    for (size_t prompt = 0; prompt < lengths.size(); ++prompt) {
+      for (int64_t t = 0; t < lengths[prompt]; ++t) {
+        tokens.ids.push_back(id(static_cast<int64_t>(prompt), t));
         tokens.strings.push_back(t == 7 ? "Ġthe" : "w" + std::to_string(t));
       }
       tokens.offsets.push_back(tokens.size());
@@ -169,6 +186,10 @@ struct Planted {
     };
     for (int block = 0; block < kBlocks; ++block) {
       if (block == 0) put({Point::resid_pre, 0}, state(0));
+      if (with_norms) {
+        put({Point::ln1_out, block}, normed(block));
+        put({Point::ln2_out, block}, normed(block));
+      }
       if (with_attn_out) put({Point::attn_out, block}, std::vector<float>(static_cast<size_t>(rows() * kDims), 1.0f));
       put({Point::resid_post, block}, state(block + 1));
       if (with_sinks) writer.write_sinks(block, sinks(block));
@@ -180,7 +201,7 @@ struct Planted {
 };
 
 /// Weights in memory: W_O [32, 4] is 1 in dimension 0 for all inputs; row 5 and 9 of W_down [32, 4] are (7, 3, 0, 1);
-/// all else is 0.
+/// W_Q, W_K and W_V hold sines of different frequencies; all else is 0.
 class PlantedWeights {
  public:
   PlantedWeights() {
@@ -192,12 +213,16 @@ class PlantedWeights {
     architecture_.head_dim = Planted::kHeadDim;
     architecture_.mlp_width = Planted::kWidth;
     architecture_.vocabulary = 2;
+    architecture_.attention_scale = 0.5;
     architecture_.blocks.resize(Planted::kBlocks);
     for (const Role role : all_roles()) {
       const auto [rows, columns] = role_shape(architecture_, role);
       std::vector<float>& values = values_[role];
       values.assign(static_cast<size_t>(rows * columns), 0.0f);
       if (role == Role::w_o) std::fill_n(values.begin(), columns, 1.0f);
+      if (role == Role::w_q || role == Role::w_k || role == Role::w_v)
+        for (size_t i = 0; i < values.size(); ++i)
+          values[i] = std::sin((1.3f + 0.2f * static_cast<float>(role)) * static_cast<float>(i));
       if (role == Role::w_down)
         for (const size_t dim : {5, 9}) {
           const float row[] = {7, 3, 0, 1};

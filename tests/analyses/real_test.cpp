@@ -34,7 +34,7 @@ void analyse(const Checkpoint& checkpoint, std::vector<int64_t> ids, const std::
   for (const Analysis& analysis : analyses()) chosen.push_back(&analysis);
   const Needs needs = combined_needs(chosen);
   CaptureRequest request;
-  request.points = needs.points;
+  request.points_if_any = needs.points;
   request.sinks = needs.sinks;
   request.writers = needs.writers;
   capture(checkpoint, tokens, info, request, out, [](double) {});

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "analyses/sinks/bias.h"
-#include "analyses/sinks/spike_sets.h"
+#include "analyses/spike_sets.h"
 
 namespace spikescope {
 namespace {

@@ -6,6 +6,7 @@
 #include "../golden.h"
 #include "../tiny_model.h"
 #include "base/error.h"
+#include "capture/prompts.h"
 
 namespace spikescope {
 namespace {
@@ -43,6 +44,39 @@ TEST_F(CaptureTest, SelectsPointsInTheOrderOfThePass) {
   EXPECT_THROW(names({"blocks.7.resid_post"}), UsageError);
   EXPECT_THROW(names({"blocks.0.mlp.router_logits"}), UsageError);
   EXPECT_THROW(names({"bolcks.*"}), UsageError);
+}
+
+TEST_F(CaptureTest, RandomFirstTokensChangeNothingElse) {
+  const CaptureRequest request{
+      .points = {"blocks.1.resid_post"}, .sinks = true, .writers = true, .losses = true, .storage = {}};
+  run(request, "plain");
+  const std::vector<int64_t> ids = tokens_.ids;
+  add_random_first(tokens_, 5, 40, 1, nullptr);
+  run(request, "random");
+  const DumpReader plain(folder_ / "plain"), random(folder_ / "random");
+  EXPECT_EQ(plain.random_first(), 0);
+  EXPECT_EQ(random.random_first(), 5);
+  EXPECT_EQ(random.tokens().ids, ids);
+  EXPECT_EQ(random.tokens().prompts.size(), 2u);
+  const HookPoint point{Point::resid_post, 1};
+  EXPECT_EQ(random.read(point, 0, 22), plain.read(point, 0, 22));
+  EXPECT_EQ(random.read(point, 22, 5).size(), 5u * static_cast<size_t>(random.d_model()));
+  for (int64_t block = 0; block < plain.n_layers(); ++block) {
+    const SinkStatistics a = plain.sinks(block), b = random.sinks(block);
+    EXPECT_EQ(a.column_sums, b.column_sums);
+    EXPECT_EQ(a.late_column_sums, b.late_column_sums);
+    EXPECT_EQ(a.entropy, b.entropy);
+    EXPECT_EQ(a.tokens, b.tokens);
+    EXPECT_EQ(a.columns, b.columns);
+    EXPECT_EQ(a.values, b.values);
+    const WriterRows c = plain.writers(block), d = random.writers(block);
+    EXPECT_EQ(c.tokens, d.tokens);
+    EXPECT_EQ(c.attention, d.attention);
+    EXPECT_EQ(c.mlp, d.mlp);
+    EXPECT_EQ(c.mlp_post, d.mlp_post);
+  }
+  EXPECT_EQ(random.losses().size(), 22u);
+  EXPECT_EQ(random.losses()[0], plain.losses()[0]);
 }
 
 TEST_F(CaptureTest, TheDumpHoldsWhatThePassComputed) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "../fixtures.h"
 #include "../tiny_model.h"
 #include "base/error.h"
@@ -115,6 +117,36 @@ TEST(BuiltinPrompts, AreSeveralLines) {
   const std::string_view prompts = builtin_prompts();
   EXPECT_GE(std::count(prompts.begin(), prompts.end(), '\n'), 10);
   EXPECT_TRUE(prompts.starts_with("Summer is warm."));
+}
+
+}  // namespace
+}  // namespace spikescope
+
+namespace spikescope {
+namespace {
+
+TEST(RandomFirst, AreDistinctMarkedPromptsOfOneToken) {
+  DumpTokens tokens;
+  tokens.ids = {5, 6};
+  tokens.offsets = {0, 2};
+  tokens.strings = {"a", "b"};
+  tokens.prompts = {{{"source", "x"}}};
+  DumpTokens again = tokens, other = tokens;
+  add_random_first(tokens, 10, 1000, 3, nullptr);
+  add_random_first(again, 10, 1000, 3, nullptr);
+  add_random_first(other, 10, 1000, 4, nullptr);
+  ASSERT_EQ(tokens.n_prompts(), 11);
+  EXPECT_EQ(tokens.size(), 12);
+  EXPECT_EQ(tokens.strings.size(), 12u);
+  for (int64_t prompt = 1; prompt < 11; ++prompt) {
+    EXPECT_EQ(tokens.length(prompt), 1);
+    EXPECT_EQ(tokens.prompts[static_cast<size_t>(prompt)].at(kRandomFirst), true);
+    EXPECT_EQ(tokens.prompts[static_cast<size_t>(prompt)].at("seed"), 3);
+  }
+  EXPECT_EQ(std::set<int64_t>(tokens.ids.begin() + 2, tokens.ids.end()).size(), 10u);
+  EXPECT_EQ(tokens.ids, again.ids);
+  EXPECT_NE(tokens.ids, other.ids);
+  EXPECT_THROW(add_random_first(tokens, 11, 10, 3, nullptr), UsageError);
 }
 
 }  // namespace

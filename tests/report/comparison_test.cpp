@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "../analyses/planted.h"
+#include "analyses/run.h"
 #include "error_of.h"
 #include "fixtures.h"
 #include "report/comparison_page.h"
@@ -81,6 +83,22 @@ TEST(ReadRun, SinksAndConstancy) {
   EXPECT_NEAR(run.ordinary_cosine, 0.4, 1e-12);
   EXPECT_TRUE(std::isnan(run.constancy.value[0]));
   EXPECT_EQ(run.constancy.value[4], 0.5);
+}
+
+TEST(ReadRun, ConvergenceAsItsAnalysisWritesIt) {
+  const TemporaryFolder folder;
+  testing::Planted planted;
+  planted.id = [](int64_t prompt, int64_t token) { return 100 * prompt + token; };
+  planted.write(folder.path());
+  const Analysis* chosen[] = {find_analysis("spikes"), find_analysis("convergence")};
+  run_analyses(folder.path(), chosen, {}, {});
+  const ComparedRun run = read_run(folder.path());
+  EXPECT_EQ(run.no_constancy, "");
+  EXPECT_GT(run.spike_cosine, 0.999);
+  EXPECT_LT(run.ordinary_cosine, 0.9);
+  ASSERT_EQ(run.constancy.value.size(), 6u);
+  EXPECT_TRUE(std::isnan(run.constancy.value[0])) << "no spike tokens";
+  EXPECT_NE(find_figure(comparison_page(std::vector{run}), "compare-constancy"), nullptr);
 }
 
 TEST(ReadRun, WhatIsMissingIsSaid) {

@@ -17,6 +17,9 @@ struct SpikeSet {
   std::vector<int64_t> latest;
 };
 
+/// Whether more than half of the windows have spike tokens in the state that enters a block.
+bool most_have_spikes(std::span<const SpikeSet> block);
+
 /// [blocks][prompts], from r_0 .. r_(L - 1).
 std::vector<std::vector<SpikeSet>> spike_sets(std::span<const LayerScan> layers);
 

@@ -1,6 +1,14 @@
-#include "analyses/sinks/spike_sets.h"
+#include "analyses/spike_sets.h"
+
+#include <algorithm>
 
 namespace spikescope {
+
+bool most_have_spikes(std::span<const SpikeSet> block) {
+  const auto windows =
+      std::count_if(block.begin(), block.end(), [](const SpikeSet& set) { return !set.tokens.empty(); });
+  return 2 * static_cast<size_t>(windows) > block.size();
+}
 
 std::vector<std::vector<SpikeSet>> spike_sets(std::span<const LayerScan> layers) {
   std::vector<std::vector<SpikeSet>> sets;

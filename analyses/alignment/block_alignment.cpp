@@ -1,0 +1,200 @@
+#include "analyses/alignment/block_alignment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "model/linear.h"
+#include "stats/moments.h"
+
+namespace spikescope {
+namespace {
+
+constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
+
+template <class A, class B>
+double dot(const A* a, const B* b, int64_t n) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+template <class A>
+double norm(const A* a, int64_t n) {
+  return std::sqrt(dot(a, a, n));
+}
+
+double ratio(double a, double b) { return b > 0.0 ? a / b : kUndefined; }
+
+/// Adds `factor` times the values.
+template <class A>
+void add(const A* from, int64_t n, double factor, double* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] += factor * from[i];
+}
+
+/// Mean of the rows' vectors, or (`unit`) of their directions.
+std::vector<double> mean_of(std::span<const float> rows, int64_t n, int64_t stride, int64_t size, bool unit) {
+  std::vector<double> mean(static_cast<size_t>(size));
+  for (int64_t i = 0; i < n; ++i) {
+    const float* row = rows.data() + i * stride;
+    const double length = unit ? norm(row, size) : 1.0;
+    if (length > 0.0) add(row, size, 1.0 / (length * static_cast<double>(n)), mean.data());
+  }
+  return mean;
+}
+
+/// Queries, keys and values of rows, [rows][q | k | v], with bias.
+class Projections {
+ public:
+  Projections(const ModelWeights& weights, int layer) : a_(weights.architecture()) {
+    qkv_.load(weights, {{{Role::w_q, layer}, {Role::w_k, layer}, {Role::w_v, layer}}},
+              {{{Role::b_q, layer}, {Role::b_k, layer}, {Role::b_v, layer}}});
+    value_bias_ = weights.read(Role::b_v, layer).values;
+  }
+  /// The values are without bias: attention adds to 1, so that it gives the same to all queries.
+  std::vector<float> operator()(const float* x, int64_t rows) const {
+    std::vector<float> out(static_cast<size_t>(rows * row_size()));
+    qkv_({x, rows, qkv_.in(), qkv_.in()}, {out.data(), rows, row_size(), row_size()});
+    if (value_bias_.empty()) return out;
+    for (int64_t row = 0; row < rows; ++row)
+      add_negative(value_bias_, out.data() + row * row_size() + a_.q_size() + a_.k_size());
+    return out;
+  }
+  int64_t row_size() const { return qkv_.out(); }
+  int64_t query(int64_t head) const { return head * a_.head_dim; }
+  int64_t key(int64_t kv) const { return a_.q_size() + kv * a_.head_dim; }
+  int64_t value(int64_t kv) const { return a_.q_size() + a_.k_size() + kv * a_.v_dim(); }
+
+ private:
+  static void add_negative(const std::vector<float>& bias, float* values) {
+    for (size_t i = 0; i < bias.size(); ++i) values[i] -= bias[i];
+  }
+  const Architecture& a_;
+  Linear qkv_;
+  std::vector<float> value_bias_;
+};
+
+std::vector<float> floats(std::span<const double> values) { return {values.begin(), values.end()}; }
+
+}  // namespace
+
+BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const TokenVectors& ordinary,
+                                 std::span<const double> x_star, int64_t spike_dim) {
+  const Architecture& a = weights.architecture();
+  const int64_t d = ordinary.d, head_dim = a.head_dim, v_dim = a.v_dim(), group = a.n_heads / a.n_kv_heads;
+  const Projections project(weights, layer);
+  const Weight w_k = weights.read(Role::w_k, layer), w_v = weights.read(Role::w_v, layer);
+  const std::vector<double> x_mean = ordinary.mean();
+  const std::vector<float> star_row = project(floats(x_star).data(), 1);
+  const std::vector<float> mean_row =
+      ordinary.size() > 0 ? project(floats(x_mean).data(), 1) : std::vector<float>(star_row.size(), NAN);
+
+  // W_K (x - mean) = k - (key of the mean): the bias cancels.
+  const auto contrast = [&](const float* key, const float* mean_key, auto* x) {
+    double squares = 0.0, input = 0.0;
+    for (int64_t i = 0; i < head_dim; ++i) squares += std::pow(static_cast<double>(key[i]) - mean_key[i], 2);
+    for (int64_t i = 0; i < d; ++i) input += std::pow(x[i] - x_mean[static_cast<size_t>(i)], 2);
+    return ratio(std::sqrt(squares), std::sqrt(input));
+  };
+
+  BlockAlignment result;
+  result.heads.resize(static_cast<size_t>(a.n_heads));
+  result.template_norm = norm(x_star.data(), d);
+  for (int64_t kv = 0; kv < a.n_kv_heads; ++kv) {
+    const float *key = star_row.data() + project.key(kv), *value = star_row.data() + project.value(kv);
+    const double value_norm = norm(value, v_dim);
+    result.kv_heads.push_back(
+        {norm(key, head_dim), contrast(key, mean_row.data() + project.key(kv), x_star.data()), value_norm,
+         ratio(value_norm, result.template_norm),
+         norm(w_v.values.data() + kv * v_dim * d, v_dim * d) / std::sqrt(static_cast<double>(d))});
+  }
+
+  // Directions and means of the queries, window by window; directions of all keys.
+  std::vector<std::vector<double>> unit_queries(static_cast<size_t>(a.n_heads)), queries(unit_queries);
+  std::vector<double> unit_keys(static_cast<size_t>(a.k_size()));
+  for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
+    const int64_t first = ordinary.offsets[static_cast<size_t>(prompt)],
+                  n = ordinary.offsets[static_cast<size_t>(prompt) + 1] - first;
+    if (n == 0) continue;
+    const std::vector<float> rows = project(ordinary[first].data(), n);
+    const auto column = [&](int64_t offset) { return std::span(rows).subspan(static_cast<size_t>(offset)); };
+    for (int64_t head = 0; head < a.n_heads; ++head) {
+      const auto index = static_cast<size_t>(head);
+      const float* key = star_row.data() + project.key(head / group);
+      const double key_norm = norm(key, head_dim);
+      Moments cosines, positive;
+      for (int64_t i = 0; i < n; ++i) {
+        const float* query = column(i * project.row_size() + project.query(head)).data();
+        const double lengths = norm(query, head_dim) * key_norm;
+        if (!(lengths > 0.0)) continue;
+        cosines.add(dot(query, key, head_dim) / lengths);
+        positive.add(dot(query, key, head_dim) > 0.0);
+      }
+      result.heads[index].cos_template.push_back(cosines.mean());
+      result.heads[index].positive.push_back(positive.mean());
+      const std::vector<double> unit = mean_of(column(project.query(head)), n, project.row_size(), head_dim, true),
+                                mean = mean_of(column(project.query(head)), n, project.row_size(), head_dim, false);
+      unit_queries[index].insert(unit_queries[index].end(), unit.begin(), unit.end());
+      queries[index].insert(queries[index].end(), mean.begin(), mean.end());
+    }
+    std::vector<KvSums> sums(static_cast<size_t>(a.n_kv_heads));
+    double norms = 0.0;
+    Moments cos_input;
+    for (int64_t i = 0; i < n; ++i) {
+      const float* x = ordinary[first + i].data();
+      const double length = norm(x, d);
+      norms += length;
+      if (length > 0.0 && result.template_norm > 0.0)
+        cos_input.add(dot(x, x_star.data(), d) / (length * result.template_norm));
+      for (int64_t kv = 0; kv < a.n_kv_heads; ++kv) {
+        const float *key = column(i * project.row_size() + project.key(kv)).data(),
+                    *value = column(i * project.row_size() + project.value(kv)).data();
+        KvSums& sum = sums[static_cast<size_t>(kv)];
+        sum.key_norm += norm(key, head_dim);
+        sum.key_contrast += contrast(key, mean_row.data() + project.key(kv), x);
+        sum.value_norm += norm(value, v_dim);
+        sum.value_gain += ratio(norm(value, v_dim), length);
+        if (const double key_norm = norm(key, head_dim); key_norm > 0.0)
+          add(key, head_dim, 1.0 / (key_norm * static_cast<double>(ordinary.size())), unit_keys.data() + kv * head_dim);
+      }
+    }
+    result.kv_windows.push_back(std::move(sums));
+    result.window_tokens.push_back(n);
+    result.window_norms.push_back(norms);
+    result.cos_input.push_back(cos_input.mean());
+  }
+
+  const auto windows = static_cast<int64_t>(result.window_tokens.size());
+  for (int64_t head = 0; head < a.n_heads; ++head) {
+    const auto index = static_cast<size_t>(head);
+    const int64_t kv = head / group;
+    HeadAlignment& out = result.heads[index];
+    const float *key = star_row.data() + project.key(kv), *mean_key = mean_row.data() + project.key(kv);
+    std::vector<double> direction(static_cast<size_t>(head_dim)), query(direction);
+    for (int64_t window = 0; window < windows; ++window) {
+      const double *unit = unit_queries[index].data() + window * head_dim,
+                   *mean = queries[index].data() + window * head_dim;
+      out.cos_other.push_back(dot(unit, unit_keys.data() + kv * head_dim, head_dim));
+      out.logit_gap.push_back(a.attention_scale * (dot(mean, key, head_dim) - dot(mean, mean_key, head_dim)));
+      add(unit, head_dim, 1.0 / static_cast<double>(windows), direction.data());
+      add(mean, head_dim, 1.0 / static_cast<double>(windows), query.data());
+    }
+    // q.W_K x = (W_K^T q).x, for every ordinary token without keeping its key; a key's bias shifts all alike.
+    std::vector<double> reader(static_cast<size_t>(d)), mean_reader(reader);
+    for (int64_t r = 0; r < head_dim; ++r) {
+      const float* row = w_k.values.data() + (kv * head_dim + r) * d;
+      add(row, d, direction[static_cast<size_t>(r)], reader.data());
+      add(row, d, query[static_cast<size_t>(r)], mean_reader.data());
+    }
+    Moments products;
+    for (int64_t i = 0; i < ordinary.size(); ++i) products.add(dot(ordinary[i].data(), reader.data(), d));
+    out.z = (dot(x_star.data(), reader.data(), d) - products.mean()) / std::sqrt(products.variance());
+    out.template_logit = dot(x_star.data(), mean_reader.data(), d);
+    out.spike_logit = spike_dim < 0
+                          ? kUndefined
+                          : x_star[static_cast<size_t>(spike_dim)] * mean_reader[static_cast<size_t>(spike_dim)];
+  }
+  return result;
+}
+
+}  // namespace spikescope

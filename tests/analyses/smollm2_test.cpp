@@ -1,0 +1,234 @@
+// The analyses on SmolLM2-135M-Instruct against the figures of an independent implementation: 16 windows of 256 tokens
+// of WikiText-2, captured once for all tests.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <memory>
+
+#include "analyses/run.h"
+#include "capture/capture.h"
+#include "capture/prompts.h"
+#include "families/checkpoint.h"
+#include "fixtures.h"
+#include "io/output_file.h"
+#include "stats/moments.h"
+
+namespace spikescope {
+namespace {
+
+constexpr const char* kText = "data/wikitext-2/wiki.valid.txt";
+
+class SmolLM2Test : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (!std::filesystem::exists(testing::smollm2_file()) || !std::filesystem::exists(testing::shared_folder() / kText))
+      return;
+    folder_ = std::make_unique<testing::TemporaryFolder>();
+    const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+    const Tokenizer tokenizer = checkpoint->tokenizer();
+    // The windows are cut from the first 60,000 characters, so that the tokens at their end are the same.
+    write_file(*folder_ / "text.txt", first_characters(read_file(testing::shared_folder() / kText), 60000));
+    PromptRequest prompts;
+    prompts.text_file = *folder_ / "text.txt";
+    prompts.windows = 16;
+    prompts.length = 256;
+    DumpTokens tokens = read_prompts(prompts, &tokenizer);
+    add_random_first(tokens, 1024, tokenizer.size(), 0, &tokenizer);
+    DumpInfo info;
+    info.model = checkpoint->path().string();
+    info.model_name = "smollm2-135m";
+    std::vector<const Analysis*> chosen;
+    for (const Analysis& analysis : analyses()) chosen.push_back(&analysis);
+    const Needs needs = combined_needs(chosen);
+    CaptureRequest request;
+    request.points_if_any = needs.points;
+    request.sinks = needs.sinks;
+    request.writers = needs.writers;
+    capture(*checkpoint, tokens, info, request, folder_->path(), {});
+    run_analyses(folder_->path(), chosen, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {});
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+  void SetUp() override {
+    SKIP_WITHOUT_SMOLLM2();
+    SKIP_WITHOUT_SHARED(kText);
+  }
+
+  static std::string first_characters(const std::string& text, size_t count) {
+    size_t end = 0;
+    for (; end < text.size() && count > 0; ++end)
+      if (end + 1 == text.size() || (text[end + 1] & 0xC0) != 0x80) --count;
+    return text.substr(0, end);
+  }
+  static Json results(const std::string& name) { return read_json_file(*folder_ / ("results/" + name + ".json")); }
+  static std::unique_ptr<testing::TemporaryFolder> folder_;
+};
+std::unique_ptr<testing::TemporaryFolder> SmolLM2Test::folder_;
+
+/// Mean of a number over layers.
+template <class Value>
+double mean_over(const Json& results, int first, int last, Value value) {
+  Moments mean;
+  for (int layer = first; layer <= last; ++layer)
+    mean.add(value(results.at("layers").at(static_cast<size_t>(layer))).template get<double>());
+  return mean.mean();
+}
+
+TEST_F(SmolLM2Test, SinksAreAsMeasured) {
+  const Json json = results("sinks");
+  EXPECT_NEAR(json["sink_rate"].get<double>(), 0.511, 0.0005);
+  EXPECT_NEAR(json["mean_alpha"].get<double>(), 0.345, 0.0005);
+}
+
+TEST_F(SmolLM2Test, OrdinaryTokensAfterTheNorm) {
+  struct Range {
+    int first, last;
+    double cosine, deviation;
+  };
+  const Json json = results("convergence");
+  for (const Range& range : {Range{3, 9, 0.458, 1.11}, Range{10, 11, 0.659, 0.72}, Range{12, 28, 0.633, 0.78}}) {
+    const auto mean = [&](const char* key) {
+      return mean_over(json, range.first, range.last, [&](const Json& layer) { return layer.at("ordinary").at(key); });
+    };
+    // Either side drew a sample of its own.
+    EXPECT_NEAR(mean("cosine"), range.cosine, 3 * std::sqrt(2.0) * mean("cosine_se")) << range.first;
+    EXPECT_NEAR(mean("deviation"), range.deviation, 3 * std::sqrt(2.0) * mean("deviation_se") + 0.005) << range.first;
+  }
+}
+
+TEST_F(SmolLM2Test, SpikeTokensConvergeAfterTheNorm) {
+  const Json json = results("convergence");
+  EXPECT_EQ(json["constant_prefix"], 0);
+  EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
+  for (size_t l = 3; l <= 9; ++l) {
+    const Json& layer = json["layers"][l];
+    EXPECT_EQ(layer["dim"], 507);
+    EXPECT_NEAR(layer["inside"]["cv"].get<double>(), 0.31, 0.03) << l;
+    EXPECT_GT(layer["inside"]["cosine"].get<double>(), 0.984) << l;  // 0.986 to 0.993 by another spike rule
+    EXPECT_LT(layer["inside"]["cosine"].get<double>(), 0.9935) << l;
+    EXPECT_GT(layer["inside_to_first"].get<double>(), 0.94) << l;
+    EXPECT_LT(layer["inside_to_first"].get<double>(), 0.985) << l;
+  }
+  for (size_t l = 12; l <= 28; ++l) {
+    const Json& layer = json["layers"][l];
+    EXPECT_GT(layer["spike"]["cosine"].get<double>(), 0.9993) << l;
+    EXPECT_LT(layer["spike"]["deviation"].get<double>(), 0.034) << l;
+    EXPECT_GT(layer["mlp"]["spike"]["cosine"].get<double>(), 0.997) << l;
+  }
+}
+
+TEST_F(SmolLM2Test, TemplatesAcrossLayers) {
+  const Json json = results("convergence");
+  const auto mean = [&](size_t first, size_t last, size_t other_first, size_t other_last) {
+    Moments cosines;
+    for (size_t a = first; a <= last; ++a)
+      for (size_t b = other_first; b <= other_last; ++b)
+        if (a != b) cosines.add(json["across_layers"][a][b].get<double>());
+    return cosines.mean();
+  };
+  EXPECT_NEAR(mean(3, 9, 3, 9), 0.986, 0.001);
+  EXPECT_NEAR(mean(12, 28, 12, 28), 0.989, 0.001);
+  EXPECT_NEAR(mean(3, 9, 12, 28), 0.759, 0.02 * 0.759);
+}
+
+TEST_F(SmolLM2Test, RandomFirstTokensConverge) {
+  const Json json = results("convergence");
+  EXPECT_EQ(json["random_first"], 1024);
+  const auto mean = [&](int first, int last, const char* key) {
+    return mean_over(json, first, last, [&](const Json& layer) { return layer.at("random_first").at(key); });
+  };
+  // Another sample of 1,024 tokens, of which a few that are no spikes make most of the deviation.
+  EXPECT_NEAR(mean(3, 9, "cosine"), 0.991, 0.003);
+  EXPECT_NEAR(mean(3, 9, "deviation"), 0.096, 0.015);
+  EXPECT_NEAR(mean(3, 9, "cv"), 0.12, 0.005);
+  EXPECT_NEAR(mean(10, 11, "cosine"), 0.870, 3 * std::sqrt(2.0) * mean(10, 11, "cosine_se"));
+  EXPECT_NEAR(mean(10, 11, "deviation"), 0.389, 3 * std::sqrt(2.0) * mean(10, 11, "deviation_se"));
+  EXPECT_GT(mean(12, 28, "cosine"), 0.9993);
+  EXPECT_LT(mean(12, 28, "deviation"), 0.034);
+  EXPECT_NEAR(mean(12, 28, "cv"), 0.074, 0.005);
+  EXPECT_NEAR(json["layers"][14]["random_first_spikes"].get<double>(), 1023, 2);
+}
+
+/// A figure as the reference prints it, met within half a unit of its last digit or 2 % (or, of a sample, three
+/// standard errors of the difference).
+struct Figures {
+  const char* key;
+  double expected, half_unit;
+};
+
+TEST_F(SmolLM2Test, QueriesPointAtTheTemplatesKey) {
+  const Json json = results("alignment");
+  EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
+  EXPECT_EQ(json["value_verdict"]["verdict"], "confirmed");
+  const auto expect = [&](int first, int last, const std::vector<Figures>& figures) {
+    for (const auto& [key, expected, half_unit] : figures) {
+      const auto mean = [&](const std::string& name) {
+        return mean_over(json, first, last, [&](const Json& layer) { return layer.value(name, Json(0.0)); });
+      };
+      const double error = 3 * std::sqrt(2.0) * mean(std::string(key) + "_se");
+      EXPECT_NEAR(mean(key), expected, std::max(0.02 * std::abs(expected), half_unit + error)) << key << " " << first;
+    }
+  };
+  expect(3, 9,
+         {{"cos_template", 0.51, 0.005},
+          {"cos_other", 0.11, 0.005},
+          {"positive", 1.0, 0.005},
+          {"cos_input", 0.21, 0.005},
+          {"logit_gap", 4.3, 0.05},
+          {"z", 3.9, 0.05},
+          {"key_norm_ratio", 0.52, 0.005},
+          {"contrast", 1.33, 0.005},
+          {"v_gain_template", 0.16, 0.005},
+          {"v_gain_semantic", 0.67, 0.005},
+          {"drain", 0.21, 0.005}});
+  // Between the plateaus first tokens differ, and so do two samples of them.
+  expect(10, 11,
+         {{"cos_template", 0.13, 0.005},
+          {"cos_other", 0.07, 0.005},
+          {"positive", 0.92, 0.01},
+          {"key_norm_ratio", 0.72, 0.02},
+          {"contrast", 0.87, 0.02},
+          {"v_gain_template", 0.73, 0.01},
+          {"v_gain_semantic", 0.55, 0.005},
+          {"drain", 1.19, 0.06}});
+  expect(12, 28,
+         {{"cos_template", 0.38, 0.005},
+          {"cos_other", -0.06, 0.005},
+          {"positive", 0.999, 0.0005},
+          {"cos_input", -0.08, 0.005},
+          {"logit_gap", 5.4, 0.05},
+          {"z", 3.9, 0.05},
+          {"key_norm_ratio", 0.28, 0.005},
+          {"contrast", 1.39, 0.005},
+          {"v_gain_template", 0.31, 0.005},
+          {"v_gain_semantic", 0.56, 0.005},
+          {"drain", 0.21, 0.005}});
+  expect(23, 28, {{"contrast", 1.85, 0.05}});
+}
+
+TEST_F(SmolLM2Test, TheTemplateIsInTheBottomDirectionsOfItsValues) {
+  const Json json = results("null_space");
+  EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
+  const auto mean = [&](int first, int last, const char* key) {
+    return mean_over(json, first, last, [&](const Json& layer) { return layer.at("matrices").at("W_V").at(key); });
+  };
+  const auto row_space = [&](const char* curve) {
+    return mean_over(json, 12, 28, [&](const Json& layer) { return layer.at("matrices").at("W_V").at(curve).back(); });
+  };
+  for (const auto& [first, last, semantic, half_unit, random] :
+       {std::tuple(3, 9, 0.10, 0.005, 0.23), {10, 11, 0.08, 0.005, 0.24}, {12, 28, 0.074, 0.0005, 0.225}}) {
+    EXPECT_NEAR(mean(first, last, "semantic"), semantic,
+                half_unit + 3 * std::sqrt(2.0) * mean(first, last, "semantic_se"))
+        << first;
+    EXPECT_NEAR(mean(first, last, "random"), random, 0.005) << first;
+  }
+  EXPECT_NEAR(mean(3, 9, "template"), 0.005, 0.0005);
+  EXPECT_NEAR(mean(10, 11, "template"), 0.12, 0.005);
+  EXPECT_NEAR(mean(12, 28, "template"), 0.016, 0.0005);
+  EXPECT_NEAR(row_space("curve_template"), 0.127, 0.0006);
+  EXPECT_NEAR(row_space("curve_semantic"), 0.148, 0.02 * 0.148);
+}
+
+}  // namespace
+}  // namespace spikescope
