@@ -20,7 +20,6 @@ struct Options {
   CaptureOptions capture;
   std::vector<std::string> specs;
   bool only = false;
-  uint64_t seed = 0;
 };
 
 /// The baseline: a dump of every residual state in OUT. Made where prompts are named or there is none yet; false when
@@ -62,7 +61,7 @@ int intervene(Options& options, const Session& session) {
     fail_usage("interventions are judged by the loss of the next token, which a model of texts and images has not");
   const auto checkpoint = Checkpoint::open(path, capture.as);
   require_language_model(checkpoint->architecture());
-  InterventionRequest request{{}, !options.only, options.seed};
+  InterventionRequest request{{}, !options.only, capture.seed};
   for (const std::string& spec : options.specs)
     request.given.push_back({spec, fmt::format("spec {}", request.given.size() + 1), std::nullopt, false,
                              parse_edits(spec, checkpoint->architecture()), true});
@@ -120,9 +119,6 @@ Results are OUT/results/interventions.json; 'spikescope report OUT' shows them.)
   command->add_option("--spec", options->specs, "An intervention of your own (repeatable), as said below")
       ->group("Interventions");
   command->add_flag("--only", options->only, "Run what --spec says and nothing else")->group("Interventions");
-  command->add_option("--seed", options->seed, "Of random dimensions, neurons and tokens")
-      ->capture_default_str()
-      ->group("Interventions");
   command->callback(
       [options, &session] { session.action = [options, &session] { return intervene(*options, session); }; });
 }
