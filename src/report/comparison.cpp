@@ -144,6 +144,7 @@ void read_sinks(const Node& sinks, ComparedRun& run) {
 
 void read_constancy(const Node& convergence, ComparedRun& run) {
   Moments spike, ordinary;
+  bool one_token = true;
   for (const Node& layer : convergence.list("layers")) {
     const int64_t state = layer.get<int64_t>("layer");
     const Node vectors = layer.child("spike");
@@ -156,12 +157,15 @@ void read_constancy(const Node& convergence, ComparedRun& run) {
     });
     if (!on_plateau || std::isnan(cosine)) continue;
     spike.add(cosine);
+    const auto count = json_get_or<int64_t>(vectors.json, "count", 0, vectors.what);
+    one_token &= count > 0 && json_get_or<int64_t>(layer.json, "constant", 0, layer.what) == count;
     const Node others = layer.child("ordinary");
     if (others.json.is_null()) continue;
     if (const double reference = others.number("cosine"); !std::isnan(reference)) ordinary.add(reference);
   }
   run.spike_cosine = spike.mean();
   run.ordinary_cosine = ordinary.mean();
+  run.one_spike_token = one_token && spike.count() > 0;
 }
 
 /// Results of one analysis of the run, or why there are none.

@@ -54,6 +54,8 @@ struct ComparedRun {
   std::string no_constancy{};                            ///< why there is nothing about constancy, or empty
   double spike_cosine = kNone, ordinary_cosine = kNone;  ///< mean over the states of the plateaus
   DepthCurve constancy{};                                ///< mean cosine of spike tokens after the norm, of each state
+  /// All spike tokens on the plateaus are one token that begins every prompt: constancy says nothing then.
+  bool one_spike_token = false;
 
   bool failed() const { return !error.empty(); }
   double largest() const;

@@ -86,14 +86,16 @@ Table runs_table(std::span<const ComparedRun> runs) {
               "Sinks and template constancy of each model",
               "Share of heads that give the first token more than 0.3 of their attention, and its mean over all heads; "
               "mean cosine between spike tokens, and between ordinary tokens, after the norm, over the states of the "
-              "plateaus; size of the run. A dash: the run has no such results, or they are undefined.",
+              "plateaus (by construction: all spike tokens are the token that begins every prompt); size of the run. A "
+              "dash: the run has no such results, or they are undefined.",
               {"Model", "Sink rate", "Mean attention", "Spike cosine", "Ordinary cosine", "Prompts", "Tokens"},
               {}};
   for (const ComparedRun& run : runs) {
     if (run.failed()) continue;
     table.rows.push_back({run.name, std::isnan(run.sink_rate) ? kNothing : percent(run.sink_rate),
-                          or_dash(run.mean_alpha), or_dash(run.spike_cosine), or_dash(run.ordinary_cosine),
-                          format_count(run.windows), format_count(run.tokens)});
+                          or_dash(run.mean_alpha),
+                          or_dash(run.spike_cosine) + (run.one_spike_token ? ", by construction" : ""),
+                          or_dash(run.ordinary_cosine), format_count(run.windows), format_count(run.tokens)});
   }
   return table;
 }
@@ -360,6 +362,7 @@ Json comparison_json(std::span<const ComparedRun> runs) {
     model["mean_alpha"] = number_or_null(run.mean_alpha);
     model["sinks_note"] = note(run.no_sinks);
     model["spike_cosine"] = number_or_null(run.spike_cosine);
+    model["one_spike_token"] = run.one_spike_token;
     model["ordinary_cosine"] = number_or_null(run.ordinary_cosine);
     model["constancy_note"] = note(run.no_constancy);
     model["curves"] = {

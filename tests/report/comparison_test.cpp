@@ -101,6 +101,23 @@ TEST(ReadRun, ConvergenceAsItsAnalysisWritesIt) {
   EXPECT_NE(find_figure(comparison_page(std::vector{run}), "compare-constancy"), nullptr);
 }
 
+TEST(ReadRun, OneSpikeTokenIsConstantByConstruction) {
+  for (const bool same : {false, true}) {
+    const TemporaryFolder folder;
+    testing::Planted planted;
+    std::erase_if(planted.spikes, [](const auto& spike) { return spike.token > 0; });
+    planted.id = [same](int64_t prompt, int64_t token) { return same && token == 0 ? 1 : 100 * prompt + token + 2; };
+    planted.write(folder.path());
+    const Analysis* chosen[] = {find_analysis("spikes"), find_analysis("convergence")};
+    run_analyses(folder.path(), chosen, {}, {});
+    const ComparedRun run = read_run(folder.path());
+    EXPECT_EQ(run.one_spike_token, same);
+    const ReportPage page = comparison_page(std::vector{run});
+    const std::string cell = section_of(page, "survey").content.tables.at(1).rows.at(0).at(3);
+    EXPECT_EQ(cell.find("by construction") != std::string::npos, same) << cell;
+  }
+}
+
 TEST(ReadRun, WhatIsMissingIsSaid) {
   const TemporaryFolder folder;
   testing::write_sample_run(folder / "m", "m", 1000);
