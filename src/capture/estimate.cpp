@@ -27,14 +27,15 @@ struct Prompts {
   int64_t tokens() const { return windows * length; }
 };
 
+bool of_experts(Role role) { return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down; }
+
 /// Weights of a block's products that a token goes through.
 double block_weights(const Architecture& a, int layer) {
   double count = 0.0;
   for (const Role role : all_roles()) {
     const auto [rows, columns] = role_shape(a, role);
     if (columns == 1 || !has_role(a, role, layer)) continue;
-    const bool expert = role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down;
-    count += static_cast<double>(rows * columns * (expert ? a.experts.per_token : 1));
+    count += static_cast<double>(rows * columns * (of_experts(role) ? a.experts.per_token : 1));
   }
   return count;
 }
@@ -146,12 +147,17 @@ int64_t block_file_bytes(const ModelWeights& weights, int layer) {
   return bytes;
 }
 
-/// Values of a block's matrices that are converted at a time: one expert's, and all others.
-int64_t converted_values(const Architecture& a, int layer) {
-  int64_t count = 0;
-  for (const Role role : all_roles())
-    if (const auto [rows, columns] = role_shape(a, role); has_role(a, role, layer)) count += rows * columns;
-  return count;
+/// Of a block's matrices that are converted at a time: one expert's, and all others.
+int64_t converted_bytes(const ModelWeights& weights, int layer) {
+  const Architecture& a = weights.architecture();
+  int64_t bytes = 0;
+  for (const Role role : all_roles()) {
+    if (!has_role(a, role, layer)) continue;
+    const auto [rows, columns] = role_shape(a, role);
+    bytes +=
+        Panels::bytes(rows * columns, weights.tensor({role, layer, of_experts(role) ? 0 : -1}).format->mantissa_bits);
+  }
+  return bytes;
 }
 
 int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t group_rows) {
@@ -170,7 +176,7 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
   const int64_t sums =
       rows * a.n_heads * chunks * static_cast<int64_t>(sizeof(double)) + 4 * prompts.tokens() * a.n_heads * value;
   const int64_t scores = threads() * 56 * prompts.length * value;
-  const int64_t converted = Panels::bytes(converted_values(a, layer));
+  const int64_t converted = converted_bytes(weights, layer);
   return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + converted +
          2 * block_file_bytes(weights, layer);
 }

@@ -81,7 +81,7 @@ void add_pass_options(CLI::App& command, CaptureOptions& options) {
   PromptRequest& prompts = options.prompts;
   command.add_option("--as", options.as,
                      "Read the checkpoint as this family (docs/families.md), whatever it calls itself");
-  command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->group("Prompts");
+  command.add_option("--prompt", prompts.texts, "A prompt (repeatable)")->allow_extra_args(false)->group("Prompts");
   command.add_option("--prompts", prompts.prompts_file, "File with a prompt a line; .jsonl: field 'text'")
       ->group("Prompts");
   command.add_option("--ids", prompts.ids_file, "JSON file, an array of arrays of token ids, fed as they are")

@@ -209,9 +209,8 @@ half-way (they go on), or whose file or settings have changed. Other models of a
   add_pass_options(*command, options->capture);
   command
       ->add_option("--points", options->capture.request.points, "Hook points to dump besides those the analyses need")
+      ->allow_extra_args(false)  // one value each time: what follows is a model
       ->group("Dump");
-  // One value each time: what follows is a model.
-  for (const char* name : {"--prompt", "--points"}) command->get_option(name)->allow_extra_args(false);
   command->callback([options, &session] {
     session.action = [options, &session] {
       check_prompt_files(options->capture.prompts);

@@ -24,6 +24,7 @@ struct ValueFormat {
   int64_t block_bytes;           ///< bytes per block
   /// Converts `blocks` consecutive blocks to float32. nullptr: known by name and size only, reading it is an error.
   void (*dequantize)(const std::byte* data, int64_t blocks, float* out);
+  int mantissa_bits = 24;  ///< that its values have as floats at most, with the leading one
 };
 
 /// Row of the table for a ggml type number / a safetensors dtype string; nullptr when it is in neither.

@@ -10,10 +10,10 @@ constexpr int kNone = -1;
 
 // clang-format off
 constexpr ValueFormat kFormats[] = {
-    // name       ggml   safetensors    values, bytes a block  to float32
+    // name       ggml   safetensors    values, bytes a block  to float32, bits of mantissa
     {"F32",       0,     "F32",         1, 4,      convert_f32},
-    {"F16",       1,     "F16",         1, 2,      convert_f16},
-    {"BF16",      30,    "BF16",        1, 2,      convert_bf16},
+    {"F16",       1,     "F16",         1, 2,      convert_f16,  11},
+    {"BF16",      30,    "BF16",        1, 2,      convert_bf16, 8},
     {"F64",       28,    "F64",         1, 8,      convert_f64},
     {"Q4_0",      2,     "",            32, 18,    dequantize_q4_0},
     {"Q4_1",      3,     "",            32, 20,    dequantize_q4_1},

@@ -9,9 +9,13 @@ namespace spikescope {
 
 void Linear::load(const ModelWeights& weights, std::span<const WeightKey> keys, std::span<const WeightKey> biases) {
   int64_t out = 0;
-  for (const WeightKey& key : keys) out += weights.shape(key.role).first;
+  int bits = 0;
+  for (const WeightKey& key : keys) {
+    out += weights.shape(key.role).first;
+    bits = std::max(bits, weights.tensor(key).format->mantissa_bits);
+  }
   const int64_t in = weights.shape(keys[0].role).second;
-  weight_.reset(in, out);
+  weight_.reset(in, out, bits);
   int64_t first = 0;
   for (const WeightKey& key : keys) {
     const int64_t rows = weights.shape(key.role).first;

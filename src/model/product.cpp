@@ -92,11 +92,11 @@ void round_row(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = rounded(from[i]);
 }
 
-/// `count` values of a row into words, `part_stride` of them from a part to the next; 0 for what is missing from a
-/// whole step.
-void fill_row(const Choice& choice, const float* from, int64_t count, float* to, int64_t part_stride = kSplit / 2) {
-  const int parts = choice.parts();
-  if (parts == 0) {
+/// `count` values of a row into words of so many parts, `part_stride` of them from a part to the next; 0 for what is
+/// missing from a whole step.
+void fill_row(const Choice& choice, int parts, const float* from, int64_t count, float* to,
+              int64_t part_stride = kSplit / 2) {
+  if (choice.parts() == 0) {
     (choice.rounds() ? round_row : copy_row)(from, count, to);
     return;
   }
@@ -110,6 +110,12 @@ void fill_row(const Choice& choice, const float* from, int64_t count, float* to,
   to += times * parts * part_stride;
   for (int part = 0; part < parts; ++part)
     std::copy_n(words + part * kSplit / 2, kernel.words(rest), to + part * part_stride);
+}
+
+/// Parts of a right side's values with so many bits of mantissa.
+int parts_for(const Choice& choice, int mantissa_bits) {
+  constexpr int kBfloat16Bits = 8;
+  return std::clamp((mantissa_bits + kBfloat16Bits - 1) / kBfloat16Bits, 1, std::max(choice.parts(), 1));
 }
 
 /// Copied rows times one panel, `inner` values deep. Registers: the rows are dealt out evenly to micro-kernels, since a
@@ -139,10 +145,10 @@ void multiply_panel(const Kernel& kernel, const MicroKernel* micro, const float*
 
 std::string_view dtype_name(Dtype dtype) { return dtype == Dtype::bfloat16 ? "bfloat16" : "float32"; }
 
-void Panels::reset(int64_t inner, int64_t columns) {
+void Panels::reset(int64_t inner, int64_t columns, int mantissa_bits) {
   const Choice& choice = *current();
   inner_ = inner;
-  parts_ = std::max(choice.parts(), 1);
+  parts_ = parts_for(choice, mantissa_bits);
   parts_needed_ = 1;
   inner_words_ = choice.kernel ? choice.kernel->words(inner) : inner;
   columns_ = columns;
@@ -154,9 +160,10 @@ void Panels::reset(int64_t inner, int64_t columns) {
       std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
 }
 
-int64_t Panels::bytes(int64_t values) {
-  const int parts = current()->parts();
-  return parts == 0 ? values * static_cast<int64_t>(sizeof(float)) : values * 2 * parts;
+int64_t Panels::bytes(int64_t values, int mantissa_bits) {
+  const Choice& choice = *current();
+  const int64_t bytes_a_part = choice.parts() == 0 ? 4 : 2;
+  return values * bytes_a_part * parts_for(choice, mantissa_bits);
 }
 
 void Panels::set_columns(int64_t first, ConstMatrixView rows) {
@@ -175,7 +182,7 @@ void Panels::set_columns(int64_t first, ConstMatrixView rows) {
       int64_t stride = rows.stride;
       if (pairs || choice.rounds()) {
         stride = kTranspose * parts_;
-        for (int64_t r = 0; r < count; ++r) fill_row(choice, from + r * rows.stride, here, words + r * stride);
+        for (int64_t r = 0; r < count; ++r) fill_row(choice, parts_, from + r * rows.stride, here, words + r * stride);
         for (int64_t r = 0; r < count; ++r) note_parts(words + r * stride, filled);
         from = words;
       }
@@ -199,7 +206,7 @@ void Panels::set_rows(ConstMatrixView rows) {
     float* to = panel(column / width_);
     const float* from = rows.data + column;
     if (choice.parts() == 0)
-      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, from + i * rows.stride, count, to + i * width_);
+      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, 1, from + i * rows.stride, count, to + i * width_);
     else
       set_row_pairs({from, inner_, count, rows.stride}, to);
   }
@@ -270,7 +277,7 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
       const int64_t inner = std::min(depth, whole - begin);
       const float* left = as_it_is ? a.data + row * a.stride : copy.data();
       for (int64_t r = 0; r < rows && !as_it_is; ++r)
-        fill_row(choice, a.data + (row + r) * a.stride + begin, std::min(inner, a.columns - begin),
+        fill_row(choice, kernel.parts, a.data + (row + r) * a.stride + begin, std::min(inner, a.columns - begin),
                  copy.data() + (r - r % kernel.left_rows) * kLeftStride + r % kernel.left_rows * (kSplit / 2),
                  kernel.left_rows * (kSplit / 2));
       for (int64_t column = 0; column < out.columns; column += kernel.columns) {

@@ -20,11 +20,13 @@ enum class Dtype : uint8_t { float32, bfloat16 };
 /// "float32", "bfloat16".
 std::string_view dtype_name(Dtype dtype);
 
+constexpr int kFloatBits = 24;  ///< of a float's mantissa, with the leading one
+
 /// The right side of products, [inner, columns], in panels of some columns each.
 class Panels {
  public:
-  /// Room for [inner, columns]; what was there is lost.
-  void reset(int64_t inner, int64_t columns);
+  /// Room for [inner, columns] of values that have so many bits of mantissa at most; what was there is lost.
+  void reset(int64_t inner, int64_t columns, int mantissa_bits = kFloatBits);
   /// Columns [first, first + rows.rows) from the rows of a matrix [.., inner], e.g. a linear layer's weight [out, in].
   /// Several threads may set different columns.
   void set_columns(int64_t first, ConstMatrixView rows);
@@ -32,7 +34,7 @@ class Panels {
   void set_rows(ConstMatrixView rows);
 
   /// What `values` values take in memory.
-  static int64_t bytes(int64_t values);
+  static int64_t bytes(int64_t values, int mantissa_bits = kFloatBits);
 
   int64_t inner() const { return inner_; }
   int64_t columns() const { return columns_; }

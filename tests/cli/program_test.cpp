@@ -53,6 +53,7 @@ TEST_F(Program, WrongUsageIsExitCodeTwo) {
   expect_failure(run_program({"capure"}), 2, "did you mean 'capture'?");
   expect_failure(run_program({"capture", "--model", model()}), 2, "--out");
   expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--gzip", "12"}), 2, "--gzip");
+  expect_failure(run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "b"}), 2, "b");
   expect_failure(
       run_program({"capture", "--model", model(), "--out", out(), "--prompt", "a", "--points", "blocks.0.resid_pots"}),
       2, "did you mean 'blocks.0.resid_post'");

@@ -196,14 +196,18 @@ TEST_P(Product, OfShortValuesIsTheSameBesideLongOnes) {
   for (const int bits : {8, 11, 16}) {
     std::vector<float> b = random_values(n * k, 10);
     for (float& value : b) value = shortened(value, bits);
-    Panels all_short, with_a_long_one;
+    Panels all_short, said_to_be, with_a_long_one;
     all_short.reset(k, n);
     all_short.set_columns(0, {b.data(), n, k, k});
+    said_to_be.reset(k, n, bits);
+    said_to_be.set_columns(0, {b.data(), n, k, k});
     b[static_cast<size_t>((n - 1) * k + 7)] = 1.0f + 0x1p-23f;
     with_a_long_one.reset(k, n);
     with_a_long_one.set_columns(0, {b.data(), n, k, k});
     std::vector<float> out(static_cast<size_t>(m * n)), beside(out);
     product({a.data(), m, k, k}, all_short, {out.data(), m, n, n});
+    product({a.data(), m, k, k}, said_to_be, {beside.data(), m, n, n});
+    ASSERT_EQ(out, beside) << bits << " bits";
     product({a.data(), m, k, k}, with_a_long_one, {beside.data(), m, n, n});
     for (int64_t i = 0; i < m * n; ++i)
       if (i % n != n - 1)
