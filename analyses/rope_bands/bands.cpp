@@ -31,10 +31,13 @@ double dot(std::span<const double> a, std::span<const double> b) {
 
 Turning::Turning(const Rope& rope, std::vector<double> frequencies, int64_t dmax)
     : rope_(rope), frequencies_(std::move(frequencies)), dmax_(dmax) {
+  mean_turns_.resize(frequencies_.size());
   turns_.reserve(static_cast<size_t>((dmax + 1) * pairs()));
   for (int64_t distance = 0; distance <= dmax; ++distance)
-    for (const double frequency : frequencies_)
-      turns_.push_back(std::polar(1.0, frequency * static_cast<double>(distance)));
+    for (size_t i = 0; i < frequencies_.size(); ++i) {
+      turns_.push_back(std::polar(1.0, frequencies_[i] * static_cast<double>(distance)));
+      mean_turns_[i] += turns_.back() / static_cast<double>(dmax + 1);
+    }
 }
 
 bool Turning::stable(int64_t i) const {
@@ -108,14 +111,14 @@ KeyBands measure_bands(const Turning& turning, std::span<const double> q, std::s
     in_phase[turning.stable(i)] += product.real();
     if (!zone) continue;
     in_zone += amplitude;
-    zone_logit += product.real();
+    zone_logit += (product * turning.mean_turn(i)).real();
     ++pairs_in_zone;
   }
   bands.coherence_stable = ratio(in_phase[true], amplitudes[true]);
   bands.coherence_unstable = ratio(in_phase[false], amplitudes[false]);
   bands.zone_share = ratio(in_zone, all);
   bands.zone_pairs = all > 0.0 ? pairs_in_zone / static_cast<double>(turning.pairs()) : kUndefined;
-  bands.zone_logit_share = ratio(zone_logit, bands.logit[0]);
+  bands.zone_logit_share = ratio(zone_logit, bands.logit_mean);
   return bands;
 }
 

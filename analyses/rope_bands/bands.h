@@ -33,12 +33,15 @@ class Turning {
   std::vector<double> energies(std::span<const double> x) const;
   /// sum_i Re(products[i] e^{j theta_i D}) for D = 0 .. dmax.
   std::vector<double> by_distance(std::span<const std::complex<double>> products) const;
+  /// Mean of e^{j theta_i D} over the distances.
+  std::complex<double> mean_turn(int64_t i) const { return mean_turns_[static_cast<size_t>(i)]; }
 
  private:
   Rope rope_;
   std::vector<double> frequencies_;
   int64_t dmax_;
-  std::vector<std::complex<double>> turns_;  // [dmax + 1, pairs]: e^{j theta_i D}
+  std::vector<std::complex<double>> turns_;       // [dmax + 1, pairs]: e^{j theta_i D}
+  std::vector<std::complex<double>> mean_turns_;  // [pairs]
 };
 
 /// A query against a key. NaN where undefined: where q or k is, or all A_i that a share refers to are 0.
@@ -54,7 +57,7 @@ struct KeyBands {
   double coherence_unstable = 0.0;  ///< of the others
   double zone_share = 0.0;          ///< share of sum A in the zone, 0 .. 1
   double zone_pairs = 0.0;          ///< share of the pairs in the zone, 0 .. 1
-  double zone_logit_share = 0.0;    ///< sum of A cos(phi) in the zone over logit[0]
+  double zone_logit_share = 0.0;    ///< mean over the distances of what the zone gives to the logit, over logit_mean
 };
 
 /// `q` [head_dim], with the attention scale on it, and `k` [head_dim], both before positions.

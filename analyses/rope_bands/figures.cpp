@@ -195,7 +195,7 @@ Table groups_table(const Json& results) {
       {}};
   table.caption = fmt::format(
       "Means over layers and heads, distances 0 to {}. Stable energy: share of a key's energy in stable pairs; zone: "
-      "share of the amplitude, of the pairs and (median head) of the logit at distance 0 in the zone of rotational "
+      "share of the amplitude, of the pairs and (median head) of the mean logit in the zone of rotational "
       "stability. {}.",
       results.at("dmax").get<int64_t>(), data_label(results));
   for (const LayerGroup& group : layer_groups(results)) {
