@@ -48,14 +48,20 @@ class BlockArray {
   std::vector<float> values_;
 };
 
-/// Smallest of a number of the group's layers with RoPE.
-int64_t least(const Json& results, const LayerGroup& group, const char* key) {
-  int64_t least = results.at("dmax");
-  for (int64_t layer = group.first; layer <= group.last; ++layer) {
-    const Json& value = results.at("layers").at(static_cast<size_t>(layer)).at(key);
-    if (value.is_number()) least = std::min(least, value.get<int64_t>());
+/// Shortest range, and first pair from which all are stable, of the group's layers with RoPE.
+struct Common {
+  int64_t dmax, first_stable = 0;
+};
+Common common(const Json& results, const LayerGroup& group) {
+  Common common{results.at("dmax")};
+  for (int64_t index = group.first; index <= group.last; ++index) {
+    const Json& layer = results.at("layers").at(static_cast<size_t>(index));
+    if (layer.at("dmax").is_null()) continue;
+    common.dmax = std::min(common.dmax, layer.at("dmax").get<int64_t>());
+    common.first_stable =
+        std::max(common.first_stable, layer.at("pairs").get<int64_t>() - layer.at("stable_pairs").get<int64_t>());
   }
-  return least;
+  return common;
 }
 
 Series curve(std::string name, const BlockArray& array, const LayerGroup& group, int64_t size) {
@@ -75,22 +81,23 @@ Figure energy_figure(const Json& results, const H5File& arrays) {
   figure.title = "Energy of keys by RoPE pair";
   Lines lines;
   std::vector<std::string> seen;
-  int64_t stable = of_template.size();
+  int64_t first_stable = 0;
   for (const LayerGroup& group : groups) {
     const std::string layers = layer_range(group.first, group.last);
     lines.series.push_back(curve("template, " + layers, of_template, group, of_template.size()));
     lines.series.push_back(curve("ordinary tokens, " + layers, of_semantic, group, of_semantic.size()));
     lines.series.back().dashed = true;
-    stable = std::min(stable, least(results, group, "stable_pairs"));
+    first_stable = std::max(first_stable, common(results, group).first_stable);
     seen.push_back(fmt::format("{} of the template's key and {} of ordinary keys in {}",
                                percent(group_mean(results, group, "stable_energy_template")),
                                percent(group_mean(results, group, "stable_energy_semantic")), layers));
   }
-  const auto pairs = static_cast<double>(of_template.size());
-  if (stable > 0) figure.bands.push_back({pairs - static_cast<double>(stable) - 0.5, pairs - 0.5, "stable"});
+  if (first_stable < of_template.size())
+    figure.bands.push_back(
+        {static_cast<double>(first_stable) - 0.5, static_cast<double>(of_template.size()) - 0.5, "stable"});
   figure.caption = fmt::format(
       "Share of the energy of keys that each pair of channels has, fast pairs left. Shaded: pairs that turn by at most "
-      "45 degrees over {} tokens (or the window of a layer); stable pairs hold {}. {} {}.",
+      "45 degrees over {} tokens (or the window of a layer) in all of these layers. Stable pairs hold {}. {} {}.",
       results.at("dmax").get<int64_t>(), join_words(seen), kMeans, data_label(results));
   figure.x.label = "pair";
   figure.y.label = "share of the energy";
@@ -100,7 +107,7 @@ Figure energy_figure(const Json& results, const H5File& arrays) {
 }
 
 Figure logit_figure(const Json& results, const H5File& arrays, const LayerGroup& group, size_t number_of_group) {
-  const int64_t dmax = least(results, group, "dmax");
+  const int64_t dmax = common(results, group).dmax;
   Figure figure;
   figure.id = fmt::format("rope-bands-logit-{}", number_of_group);
   figure.title = fmt::format("Sink logit against distance, {}", layer_range(group.first, group.last));
@@ -161,7 +168,7 @@ Figure zone_figure(const Json& results) {
   figure.bands = plateau_bands(results);
   figure.content = Lines{{layer_series(results, "template", "zone_share"),
                           layer_series(results, "mean ordinary key", "zone_share_semantic"),
-                          layer_series(results, "pairs", "zone_pairs", true)},
+                          layer_series(results, "share of the pairs", "zone_pairs", true)},
                          {}};
   return figure;
 }

@@ -217,10 +217,10 @@ Verdict judge(const Json& results) {
     if (!group.plateau || std::isnan(zone) || std::isnan(semantic)) continue;
     tested += 2;
     held += (zone >= kMostOfIt) + (equal <= kSteady * semantic);
-    found.push_back(fmt::format(
-        "{} of the amplitude is in slow, coherent pairs and the sink logit varies by {:.2g} over distance ({:.2g} if "
-        "its key were as long as the mean ordinary one, whose logit varies by {:.2g}) in {}",
-        percent(zone), sigma, equal, semantic, layer_range(group.first, group.last)));
+    found.push_back(
+        fmt::format("{} of the amplitude is in slow, coherent pairs and over distance the sink logit varies by {:.2g} "
+                    "({:.2g} with a key as long as the mean ordinary one, whose own varies by {:.2g}) in {}",
+                    percent(zone), sigma, equal, semantic, layer_range(group.first, group.last)));
   }
   if (found.empty()) {
     verdict.why = "no plateau of spikes has rotary positions and ordinary tokens beside it";

@@ -293,6 +293,15 @@ TEST_F(RopeBandsTest, WithoutOrdinaryTokens) {
   for (const Figure& figure : section().figures) EXPECT_NO_THROW(check_figure(figure));
 }
 
+TEST_F(RopeBandsTest, TheVerdictFollowsZoneAndSpread) {
+  const Json json = run("rope_bands");
+  const Json& layer = json["layers"][3];  // the plateau's only block with positions
+  const int held = (layer["zone_share"] >= 0.5) +
+                   (layer["sigma_equal_length"].get<double>() <= 0.5 * layer["sigma_semantic"].get<double>());
+  EXPECT_EQ(json["verdict"]["verdict"], held == 2 ? "confirmed" : held == 1 ? "partly" : "not");
+  EXPECT_THAT(json["verdict"]["why"].get<std::string>(), HasSubstr("layers 3 to 4"));
+}
+
 TEST_F(RopeBandsTest, SectionHasWholeFigures) {
   run("rope_bands");
   const Section content = section();

@@ -7,7 +7,9 @@
 #include <fstream>
 #include <memory>
 
+#include "analyses/rope_bands/block_bands.h"
 #include "analyses/run.h"
+#include "analyses/templates.h"
 #include "capture/capture.h"
 #include "capture/prompts.h"
 #include "families/checkpoint.h"
@@ -237,8 +239,8 @@ TEST_F(SmolLM2Test, TheSinkLogitDoesNotDependOnDistance) {
   EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
   EXPECT_EQ(json["layers"][3]["pairs"], 32);
   EXPECT_EQ(json["layers"][3]["stable_pairs"], 13);
-  // The reference's template is the mean of random first tokens alone. This one has the spikes inside the text as well,
-  // which are other tokens than first ones on this plateau: that moves sigma by 0.007, and what is at 45 degrees.
+  // The spikes inside the text are part of this template and not of the reference's (see the next test): sigma is 0.007
+  // less for it on this plateau.
   expect_figures(json, 3, 9,
                  {{"stable_energy_template", 0.975, 0.0005},
                   {"stable_energy_semantic", 0.66, 0.005},
@@ -252,7 +254,7 @@ TEST_F(SmolLM2Test, TheSinkLogitDoesNotDependOnDistance) {
                   {"logit_template_mean", 6.25, 0.005},
                   {"sigma_template", 0.19, 0.005 + 0.007},
                   {"sigma_semantic", 1.35, 0.005}});
-  // Between the plateaus first tokens differ, and so do two samples of them.
+  // Between the plateaus first tokens differ, and so do two samples of them (sigma by 0.03).
   expect_figures(json, 10, 11,
                  {{"stable_energy_template", 0.77, 0.005},
                   {"stable_energy_semantic", 0.72, 0.005},
@@ -278,6 +280,26 @@ TEST_F(SmolLM2Test, TheSinkLogitDoesNotDependOnDistance) {
                   {"logit_template_mean", 3.53, 0.005},
                   {"sigma_template", 0.049, 0.0005},
                   {"sigma_semantic", 1.54, 0.005}});
+}
+
+TEST_F(SmolLM2Test, TheSinkLogitOfRandomFirstTokensAlone) {
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+  const DumpReader dump(folder_->path());
+  const Templates templates(dump, 0, {});
+  const Rope& rope = checkpoint->architecture().ropes.at(0);
+  const Turning turning(rope, rope.frequencies, 512);
+  const auto sigma = [&](int first, int last) {
+    Moments mean;
+    for (int layer = first; layer <= last; ++layer) {
+      const std::vector<double> x_star = read_random_first(dump, attention_input(dump, layer)).mean();
+      const auto bands = measure_block_bands(checkpoint->weights(), layer, turning, templates.ordinary(layer), x_star);
+      for (const HeadBands& head : bands.all.heads) mean.add(head.of_template.sigma);
+    }
+    return mean.mean();
+  };
+  EXPECT_NEAR(sigma(3, 9), 0.19, 0.005);
+  EXPECT_NEAR(sigma(10, 11), 1.33, 0.005 + 0.005);
+  EXPECT_NEAR(sigma(12, 28), 0.049, 0.0005);
 }
 
 }  // namespace
