@@ -6,6 +6,7 @@
 #include "analyses/convergence/convergence.h"
 #include "analyses/interventions/interventions.h"
 #include "analyses/null_space/null_space.h"
+#include "analyses/rope_bands/rope_bands.h"
 #include "analyses/sinks/sinks.h"
 #include "analyses/spikes/spikes.h"
 
@@ -18,6 +19,7 @@ std::span<const Analysis> analyses() {
       Analysis{"convergence", "Convergence after the norm", convergence_needs, run_convergence, convergence_section},
       Analysis{"alignment", "Queries, keys and values", alignment_needs, run_alignment, alignment_section},
       Analysis{"null_space", "The null space of the projections", null_space_needs, run_null_space, null_space_section},
+      Analysis{"rope_bands", "Rotary positions", rope_bands_needs, run_rope_bands, rope_bands_section},
   };
   return table;
 }

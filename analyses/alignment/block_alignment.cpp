@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/linear.h"
+#include "analyses/projections.h"
 #include "stats/moments.h"
 
 namespace spikescope {
@@ -42,37 +42,6 @@ std::vector<double> mean_of(std::span<const float> rows, int64_t n, int64_t stri
   }
   return mean;
 }
-
-/// Queries, keys and values of rows, [rows][q | k | v], with bias.
-class Projections {
- public:
-  Projections(const ModelWeights& weights, int layer) : a_(weights.architecture()) {
-    qkv_.load(weights, {{{Role::w_q, layer}, {Role::w_k, layer}, {Role::w_v, layer}}},
-              {{{Role::b_q, layer}, {Role::b_k, layer}, {Role::b_v, layer}}});
-    value_bias_ = weights.read(Role::b_v, layer).values;
-  }
-  /// The values are without bias: attention adds to 1, so that it gives the same to all queries.
-  std::vector<float> operator()(const float* x, int64_t rows) const {
-    std::vector<float> out(static_cast<size_t>(rows * row_size()));
-    qkv_({x, rows, qkv_.in(), qkv_.in()}, {out.data(), rows, row_size(), row_size()});
-    if (value_bias_.empty()) return out;
-    for (int64_t row = 0; row < rows; ++row)
-      add_negative(value_bias_, out.data() + row * row_size() + a_.q_size() + a_.k_size());
-    return out;
-  }
-  int64_t row_size() const { return qkv_.out(); }
-  int64_t query(int64_t head) const { return head * a_.head_dim; }
-  int64_t key(int64_t kv) const { return a_.q_size() + kv * a_.head_dim; }
-  int64_t value(int64_t kv) const { return a_.q_size() + a_.k_size() + kv * a_.v_dim(); }
-
- private:
-  static void add_negative(const std::vector<float>& bias, float* values) {
-    for (size_t i = 0; i < bias.size(); ++i) values[i] -= bias[i];
-  }
-  const Architecture& a_;
-  Linear qkv_;
-  std::vector<float> value_bias_;
-};
 
 std::vector<float> floats(std::span<const double> values) { return {values.begin(), values.end()}; }
 

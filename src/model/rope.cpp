@@ -89,10 +89,20 @@ void scale_longrope(Rope& rope, const std::vector<double>& short_factors, const 
   rope.scaling = fmt::format("longrope x{}", factor);
 }
 
+const std::vector<double>& rope_frequencies(const Rope& rope, int64_t positions) {
+  const bool is_long = !rope.long_frequencies.empty() && positions > rope.short_context;
+  return is_long ? rope.long_frequencies : rope.frequencies;
+}
+
+std::pair<int64_t, int64_t> rope_channels(const Rope& rope, int64_t i) {
+  const auto half = static_cast<int64_t>(rope.frequencies.size());
+  const int64_t first = rope.first + (rope.interleaved ? 2 * i : i);
+  return {first, first + (rope.interleaved ? 1 : half)};
+}
+
 RopeTable::RopeTable(const Rope& rope, int64_t positions)
     : first_(rope.first), half_(static_cast<int64_t>(rope.frequencies.size())), interleaved_(rope.interleaved) {
-  const bool is_long = !rope.long_frequencies.empty() && positions > rope.short_context;
-  const std::vector<double>& frequencies = is_long ? rope.long_frequencies : rope.frequencies;
+  const std::vector<double>& frequencies = rope_frequencies(rope, positions);
   cosines_.resize(static_cast<size_t>(positions * half_));
   sines_.resize(cosines_.size());
 #pragma omp parallel for schedule(static) if (positions > 256)

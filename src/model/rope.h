@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "model/architecture.h"
@@ -23,6 +24,11 @@ void scale_yarn(Rope& rope, const Yarn& yarn);
 /// tokens and by long_factors[i] in longer ones. `attention_factor` <= 0: sqrt(1 + ln(factor) / ln(original_context)).
 void scale_longrope(Rope& rope, const std::vector<double>& short_factors, const std::vector<double>& long_factors,
                     double factor, int64_t original_context, double attention_factor);
+
+/// The frequencies that turn prompts of up to `positions` tokens.
+const std::vector<double>& rope_frequencies(const Rope& rope, int64_t positions);
+/// The channels of a head that pair i turns: the first becomes first cos - second sin.
+std::pair<int64_t, int64_t> rope_channels(const Rope& rope, int64_t i);
 
 /// Cosines and sines of all positions below a length, the longest prompt's.
 class RopeTable {

@@ -79,13 +79,16 @@ TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
     for (const AnalysisResult& result : loaded) {
       SCOPED_TRACE(result.analysis->name);
       const bool applicable = result.results.at("applicable");
-      const bool linear = result.analysis->name == "alignment" || result.analysis->name == "null_space";
-      EXPECT_EQ(applicable, !(linear && a.latent));
+      const std::string_view name = result.analysis->name;
+      const bool turns = name == "rope_bands", linear = name == "alignment" || name == "null_space" || turns;
+      EXPECT_EQ(applicable, !(linear && a.latent) && !(turns && a.ropes.empty()));
       EXPECT_FALSE(result.section.summary.empty());
       for (const Figure& figure : result.section.figures) EXPECT_NO_THROW(check_figure(figure));
-      // Cosines are cosines.
+      // Cosines are cosines, shares are shares.
       for (const Json& layer : result.results.value("layers", Json::array())) {
-        for (const char* key : {"cos_template", "cos_other", "cos_input"}) {
+        for (const char* key :
+             {"cos_template", "cos_other", "cos_input", "stable_energy_template", "stable_energy_semantic",
+              "coherence_stable", "coherence_unstable", "zone_share", "zone_pairs"}) {
           if (layer.contains(key) && layer.at(key).is_number()) {
             EXPECT_LE(std::abs(layer.at(key).get<double>()), 1.0 + 1e-9);
           }

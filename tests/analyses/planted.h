@@ -240,6 +240,8 @@ class PlantedWeights {
         tensors_, architecture_, [](const WeightKey& key) { return WeightPlace{std::string(role_name(key.role))}; });
   }
   const ModelWeights& get() const { return *weights_; }
+  /// For changes that leave the weights' shapes as they are.
+  Architecture& architecture() { return architecture_; }
 
  private:
   std::map<Role, std::vector<float>> values_;
