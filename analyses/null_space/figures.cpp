@@ -50,7 +50,7 @@ Figure curve_figure(const Json& results, const char* matrix, int64_t d) {
                     {}};
       for (size_t r = 0; r < rank; ++r) {
         series.x.push_back(static_cast<double>(r + 1));
-        series.y.push_back(group_mean(results, group, [&](const Json& layer) {
+        series.y.push_back(group_mean(results, group, [&, key = key](const Json& layer) {
           return number_or_nan(layer.at("matrices").at(matrix).at(key).at(r));
         }));
       }
