@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   seed("checkpoint", "config", '\0' + testing::tiny_config().dump());
   for (const auto& entry : fs::directory_iterator(fs::path(SPIKESCOPE_SOURCE_DIR) / "tests/golden"))
     for (const std::string file : {"config", "config_legacy"}) {
+      if (!fs::exists(entry.path() / (file + ".json"))) continue;  // some models have one config only
       const std::string name = entry.path().filename().string() + "_" + file;
       seed("checkpoint", name.c_str(), '\0' + read_file(entry.path() / (file + ".json")));
     }
