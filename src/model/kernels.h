@@ -1,11 +1,11 @@
 // The inner loops of products for the processors that have their own: a few rows of the left side times one panel of
 // the right one, all sums in registers. Which of them runs is product.h's business.
 //
-// Both sides are made of words of 32 bits: a float, or two bfloat16 values that stand kSplit / 2 from each other along the
-// inner dimension, the first in the low half. A float is also the sum of three bfloat16 values, to the bit: 24 bits of
-// mantissa are three times 8. With such parts a processor that multiplies bfloat16 matrices 16 times as fast as floats
-// multiplies floats. Many weights need fewer parts (those stored as bfloat16 one, float16 and most 4-bit blocks two),
-// and fewer products then.
+// Both sides are made of words of 32 bits: a float, or two bfloat16 values that stand kSplit / 2 from each other along
+// the inner dimension, the first in the low half. A float is also the sum of three bfloat16 values, to the bit: 24 bits
+// of mantissa are three times 8. With such parts a processor that multiplies bfloat16 matrices 16 times as fast as
+// floats multiplies floats. Many weights need fewer parts (those stored as bfloat16 one, as float16 or Q4_0 two), and
+// fewer products then.
 #pragma once
 
 #include <array>
@@ -47,7 +47,8 @@ struct Kernel {
   /// Rows that meet a panel while it is near. The faster the kernel, the more it takes to make up for fetching the
   /// panel; and what a block keeps of that many rows should fit the second-level cache.
   int64_t piece_rows;
-  /// Values of a panel's column to take at a time: such a part of a panel stays in the first-level cache.
+  /// Values of a panel's column to take at a time: such a part of a panel stays in the first-level cache. Floats in
+  /// parts gain nothing from it and take all that a row of the left side has at a time.
   int64_t panel_values;
   /// [rows + 1] by rows (the first is unused), for panels whose values need one part, two, ...; floats have the first.
   std::array<const MicroKernel*, kMostParts> micro;
@@ -70,9 +71,9 @@ extern const Kernel kAvx2Kernel;
 extern const Kernel kAvx512Bf16Kernel;
 /// 32 rows x 32 columns in four of the eight tiles. Needs AMX-BF16.
 extern const Kernel kAmxKernel;
-/// Floats in three parts: of the nine products of parts the six largest, what is left out being 2^-26 of the product, a
-/// quarter of what rounding it to float32 costs. Overflows beyond 3.39e38, flushes parts below 1e-38 to 0, and makes
-/// NaN of infinities. Needs AMX-BF16.
+/// Floats in three parts: of the nine products of parts the six largest. What is left out is at most 2^-24 of the
+/// product, as rounding it to float32 is. Overflows beyond 3.39e38, flushes parts below 1e-38 to 0, and makes NaN of
+/// infinities. Needs AMX-BF16.
 extern const Kernel kAmxFloatKernel;
 
 /// Whether the processor has them, and the system lets this process use them.

@@ -128,9 +128,10 @@ TEST_P(EveryAttention, AgreesWithTheDefinition) {
           seen += key >= shape.first_key(t) && key < shape.last_key(t, length);
         }
         if (t >= 1 && seen >= 2) entropy += row_entropy / std::log(static_cast<double>(seen));
-        for (size_t i = 0; i < kept.size(); ++i)
-          if (kept[i].first == prompt)
-            EXPECT_NEAR(statistics.columns[i][t * shape.heads + head], pattern[kept[i].second], 1e-5);
+        for (size_t i = 0; i < kept.size(); ++i) {
+          if (kept[i].first != prompt) continue;
+          EXPECT_NEAR(statistics.columns[i][t * shape.heads + head], pattern[kept[i].second], 1e-5);
+        }
       }
       for (int64_t key = 0; key < length; ++key) {
         EXPECT_NEAR(statistics.column_sums[head * n + begin + key], sums[key], 1e-4);

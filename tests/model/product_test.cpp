@@ -209,10 +209,30 @@ TEST_P(Product, OfShortValuesIsTheSameBesideLongOnes) {
     product({a.data(), m, k, k}, said_to_be, {beside.data(), m, n, n});
     ASSERT_EQ(out, beside) << bits << " bits";
     product({a.data(), m, k, k}, with_a_long_one, {beside.data(), m, n, n});
-    for (int64_t i = 0; i < m * n; ++i)
-      if (i % n != n - 1)
-        ASSERT_EQ(out[static_cast<size_t>(i)], beside[static_cast<size_t>(i)]) << bits << " bits, " << i;
+    for (int64_t i = 0; i < m * n; ++i) {
+      if (i % n == n - 1) continue;
+      ASSERT_EQ(out[static_cast<size_t>(i)], beside[static_cast<size_t>(i)]) << bits << " bits, " << i;
+    }
   }
+}
+
+/// One product has one rounding, and with floats in parts what is left out: 2^-24 of it each, and the rounding of
+/// parts.
+TEST_P(Product, OfTwoNumbersIsRightToTheLastBits) {
+  if (GetParam().first != Dtype::float32) return;
+  const int64_t m = 300, n = 200;
+  const std::vector<float> a = random_values(m, 11), b = random_values(n, 12);
+  Panels panels;
+  panels.reset(1, n);
+  panels.set_columns(0, {b.data(), n, 1, 1});
+  std::vector<float> out(static_cast<size_t>(m * n));
+  product({a.data(), m, 1, 1}, panels, {out.data(), m, n, n});
+  for (int64_t row = 0; row < m; ++row)
+    for (int64_t column = 0; column < n; ++column) {
+      const double exact = static_cast<double>(a[static_cast<size_t>(row)]) * b[static_cast<size_t>(column)];
+      ASSERT_NEAR(out[static_cast<size_t>(row * n + column)], exact, 0x1p-23 * std::abs(exact))
+          << row << ", " << column;
+    }
 }
 
 TEST_P(Product, PiecesCoverAllRowsOnce) {
