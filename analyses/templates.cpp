@@ -93,7 +93,7 @@ Json Templates::json() const {
   return {{"seed", seed_},
           {"ordinary_from", kFirstOrdinary},
           {"ordinary_per_window", kOrdinaryTokens},
-          {"input", attention_input(dump_, dump_.n_layers() - 1).name()},
+          {"input", fmt::format("blocks.*.{}", attention_input(dump_, dump_.n_layers() - 1).kind().name)},
           {"plateaus", std::move(plateaus)}};
 }
 

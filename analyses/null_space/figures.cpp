@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -56,7 +55,7 @@ Figure curve_figure(const Json& results, const char* matrix, int64_t d) {
       }
       lines.series.push_back(std::move(series));
     }
-    ranks.push_back(fmt::format("{} in {}", number(std::round(matrix_mean(results, group, matrix, "k90"))),
+    ranks.push_back(fmt::format("{} in {}", fmt::format("{:.0f}", matrix_mean(results, group, matrix, "k90")),
                                 layer_range(group.first, group.last)));
   }
   Series random{"random vectors", {}, {}, Series::Mark::line, true, false, {}};
@@ -114,12 +113,12 @@ Table groups_table(const Json& results) {
   Table table{"null-space-table",
               "Energy in the leading directions",
               "",
-              {"layers", "spikes", "matrix", "k90", "template", "ordinary tokens", "random vectors",
-               "row space: template", "row space: ordinary tokens"},
+              {"layers", "spikes", "matrix", "k90", "template", "ordinary", "random", "all: template", "all: ordinary"},
               {}};
   table.caption = fmt::format(
-      "C(k90): share of a vector's energy in the directions that hold 90 % of the matrix' energy; row space: in all "
-      "directions that the matrix does not map to zero. Means over layers. {}.",
+      "C(k90): share of a vector's energy in the directions that hold 90 % of the matrix' energy, of the template, of "
+      "ordinary tokens, of random vectors; all: in all directions that the matrix does not map to zero. Means over "
+      "layers. {}.",
       data_label(results));
   for (const LayerGroup& group : layer_groups(results)) {
     for (const Matrix& matrix : kMatrices) {
@@ -131,7 +130,7 @@ Table groups_table(const Json& results) {
       table.rows.push_back({group.first == group.last ? fmt::format("{}", group.first)
                                                       : fmt::format("{} to {}", group.first, group.last),
                             group.plateau ? "yes" : "no", matrix.name,
-                            number(std::round(matrix_mean(results, group, matrix.name, "k90"))),
+                            fmt::format("{:.0f}", matrix_mean(results, group, matrix.name, "k90")),
                             number(matrix_mean(results, group, matrix.name, "template")),
                             number(matrix_mean(results, group, matrix.name, "semantic")),
                             number(matrix_mean(results, group, matrix.name, "random")), number(last("curve_template")),
