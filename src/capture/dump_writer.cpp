@@ -4,9 +4,11 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 
+#include "base/buffer.h"
 #include "base/fail.h"
 #include "capture/dump.h"
 #include "capture/dump_files.h"
@@ -32,6 +34,31 @@ struct Declared {
   int64_t row_size = 1;
   int64_t missing = 0;
   std::vector<bool> written;
+};
+
+// Memory for copies that wait to be written. It is used again and again: fresh pages would cost more than the copying.
+class Copies {
+ public:
+  /// `size` values, which come back when the last owner lets go of them; this object has to be there then.
+  std::shared_ptr<Buffer> take(int64_t size) {
+    std::unique_ptr<Buffer> buffer = std::make_unique<Buffer>();
+    {
+      const std::lock_guard lock(mutex_);
+      if (!free_.empty()) {
+        buffer = std::move(free_.back());
+        free_.pop_back();
+      }
+    }
+    buffer->resize(size);
+    return {buffer.release(), [this](Buffer* used) {
+              const std::lock_guard lock(mutex_);
+              free_.emplace_back(used);
+            }};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Buffer>> free_;
 };
 
 void check_tokens(const DumpTokens& tokens) {
@@ -186,9 +213,10 @@ struct DumpWriter::Impl {
 
   std::optional<DumpState> state;  // resumed from
 
-  // Destroyed in reverse order: the thread stops, the files close, the folder goes.
+  // Destroyed in reverse order: the thread stops, the copies are freed, the files close, the folder goes.
   std::optional<DumpStaging> staging;
   std::optional<DumpFiles> files;  // touched by the queue's thread only
+  Copies copies;
   std::optional<WriteQueue> queue;
 };
 
@@ -249,14 +277,14 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
     const int64_t count = std::min(piece_rows, rows - done);
     const auto size = static_cast<size_t>(count * row_size);
     const auto bytes = static_cast<int64_t>(size * sizeof(float));
-    const std::shared_ptr<float[]> copy = std::make_shared_for_overwrite<float[]>(size);
+    const std::shared_ptr<Buffer> copy = impl.copies.take(count * row_size);
     const float* from = data + done * row_stride;
 #pragma omp parallel for schedule(static) if (bytes > (1 << 18))
     for (int64_t row = 0; row < count; ++row)
-      std::copy_n(from + row * row_stride, row_size, copy.get() + row * row_size);
+      std::copy_n(from + row * row_stride, row_size, copy->data() + row * row_size);
     const int64_t first = square ? done : first_row + done;
     impl.queue->push(bytes, [&files = *impl.files, point, prompt, first, count, size, copy] {
-      files.write(point, prompt, first, count, std::span<const float>(copy.get(), size));
+      files.write(point, prompt, first, count, std::span<const float>(copy->data(), size));
     });
   }
 }

@@ -13,13 +13,21 @@
 namespace spikescope {
 namespace {
 
-/// Queries whose scores are made at a time, whole micro-kernels of them. Few, so that the scores stay in the
-/// second-level cache and little is computed beyond the diagonal; with many keys more, so that the keys are fetched
-/// from further away less often.
-int64_t queries_per_block(int64_t length) {
-  const int64_t wished = length <= 1024 ? 14 : length <= 4096 ? 28 : 56, step = product_rows();
-  return (wished + step - 1) / step * step;
+/// Heads of a group and queries whose scores are made at a time. Together they are some 96 rows, so that the keys and
+/// values, which do not fit the second-level cache beside the scores, are fetched the less often; queries in whole
+/// tiles, and few, so that little is computed beyond the diagonal.
+struct RowBlock {
+  int64_t heads, queries;
+};
+RowBlock row_block(int64_t group) {
+  constexpr int64_t kRows = 96, kTile = 16;
+  const int64_t most_heads = kRows / kTile, parts = (group + most_heads - 1) / most_heads;
+  const int64_t heads = (group + parts - 1) / parts;
+  return {heads, kRows / heads / kTile * kTile};
 }
+
+/// Keys whose scores are exponentiated and multiplied with their values at a time.
+constexpr int64_t kKeysAtOnce = 512;
 
 /// Query blocks of a head that share their sums. The split must not depend on the number of threads: sums are added up
 /// in the same order on every machine.
@@ -165,23 +173,32 @@ void Attention::operator()(const AttentionShape& shape, const AttentionTensors& 
 void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
                           SinkAccumulator* sinks) const {
   const int64_t group = shape.heads / shape.kv_heads, hd = shape.head_dim, vd = shape.v_dim;
-  const int64_t length = chunk.length, block = queries_per_block(length), first_head = chunk.kv_head * group;
+  const RowBlock most = row_block(group);
+  const int64_t length = chunk.length, block = most.queries, first_of_group = chunk.kv_head * group;
   const int64_t early_keys = chunk.early_keys(shape);
   const Span span("attention", -1,
                   2.0 * shape.pairs(length) * static_cast<double>(group * (hd + vd)) / static_cast<double>(chunk.step));
   const Panels& keys = keys_[static_cast<size_t>(chunk.panels)];
   const Panels& values = values_[static_cast<size_t>(chunk.panels)];
-  thread_local Buffer scores, late_sums;
-  thread_local std::vector<float> inverse;
+  thread_local Buffer queries, scores, outputs, late_sums;
+  thread_local std::vector<SoftmaxSums> sums;
+  thread_local std::vector<float> shifts, inverse;
   thread_local std::vector<double> most_entropy;  // of a query: log(keys it sees)
   // Rows of scores as the product with the values takes them, or else no wider than they have to be.
   int64_t most_keys = keys.whole_columns(length);
   if (shape.window > 0 && shape.causal) most_keys = std::min(most_keys, shape.window + block + 2 * kKeyStep);
-  const int64_t stride = left_stride(most_keys);
+  const int64_t stride = left_stride(most_keys), query_stride = left_stride(hd);
   const auto stride_of = [&](int64_t width) { return stride == most_keys ? width : stride; };
   const bool plain_scores = shape.softcap == 0.0 && shape.slopes.empty();
-  scores.resize(block * stride);
-  inverse.resize(static_cast<size_t>(block));
+  const float scale = plain_scores ? static_cast<float>(shape.scale) : 1.0f;
+  constexpr float kInvisible = -std::numeric_limits<float>::infinity();
+  const int64_t most_rows = most.heads * block;
+  queries.resize(most_rows * query_stride);
+  scores.resize(most_rows * stride);
+  outputs.resize(most_rows * vd);
+  sums.resize(static_cast<size_t>(most_rows));
+  shifts.resize(static_cast<size_t>(most_rows));
+  inverse.resize(static_cast<size_t>(most_rows));
   most_entropy.resize(static_cast<size_t>(block));
   if (sinks) {
     chunk.early.assign(static_cast<size_t>(group * early_keys), 0.0);
@@ -205,50 +222,77 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
     const int64_t from = shape.first_key(begin) / kKeyStep * kKeyStep, to = shape.last_key(end - 1, length);
     const int64_t width = keys.whole_columns(to) - from, row = stride_of(width);
     if (const int64_t next = begin + chunk.step * block; next < length)
-      prefetch_rows(tensors.q.data + (chunk.row + next) * tensors.q.stride + first_head * hd,
+      prefetch_rows(tensors.q.data + (chunk.row + next) * tensors.q.stride + first_of_group * hd,
                     std::min(block, length - next), group * hd, tensors.q.stride);
     for (int64_t t = 0; t < count; ++t)
       most_entropy[static_cast<size_t>(t)] =
           std::log(static_cast<double>(shape.last_key(begin + t, length) - shape.first_key(begin + t)));
-    for (int64_t h = 0; h < group; ++h) {
-      const int64_t head = first_head + h;
-      const ConstMatrixView queries(tensors.q.data + (chunk.row + begin) * tensors.q.stride + head * hd, count, hd,
-                                    tensors.q.stride);
-      const MatrixView square{scores.data(), count, width, row};
-      const MatrixView z{tensors.z.data + (chunk.row + begin) * tensors.z.stride + head * vd, count, vd,
-                         tensors.z.stride};
-      product_part(queries, keys, 0, from, square);
-      for (int64_t t = 0; t < count; ++t) {
-        const int64_t query = begin + t, hidden = shape.first_key(query) - from;
+    for (int64_t first = 0; first < group; first += most.heads) {
+      // Rows: the queries of the first head, then those of the next.
+      const int64_t heads = std::min(most.heads, group - first), rows = heads * count;
+      const auto place = [&](const MatrixView& m, int64_t r, int64_t size) {
+        return m.data + (chunk.row + begin + r % count) * m.stride + (first_of_group + first + r / count) * size;
+      };
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(place(tensors.q, r, hd), hd, queries.data() + r * query_stride);
+      product_part({queries.data(), rows, hd, query_stride}, keys, 0, from, {scores.data(), rows, width, row});
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t query = begin + r % count, hidden = shape.first_key(query) - from;
         const int64_t visible = shape.last_key(query, length) - from - hidden;
-        float* seen = scores.data() + t * row + hidden;
-        if (!plain_scores) finish_scores(shape, head, query, from + hidden, visible, seen);
-        std::fill(seen - hidden, seen, 0.0f);
-        const SoftmaxRow softmax =
-            softmax_row(seen, visible, width - hidden, plain_scores ? static_cast<float>(shape.scale) : 1.0f);
-        inverse[static_cast<size_t>(t)] = softmax.inverse_sum;
-        if (sinks && query >= 1 && visible >= 2)
-          chunk.entropy[static_cast<size_t>(h)] += softmax.entropy / most_entropy[static_cast<size_t>(t)];
+        float* const all = scores.data() + r * row;
+        if (!plain_scores)
+          finish_scores(shape, first_of_group + first + r / count, query, from + hidden, visible, all + hidden);
+        std::fill(all, all + hidden, kInvisible);
+        std::fill(all + hidden + visible, all + width, kInvisible);
+        shifts[static_cast<size_t>(r)] = row_maximum(all, width);
+        sums[static_cast<size_t>(r)] = {};
       }
-      product_part({scores.data(), count, to - from, row}, values, from, 0, z);
-      for (int64_t t = 0; t < count; ++t)
-        for (int64_t i = 0; i < vd; ++i) z.data[t * z.stride + i] *= inverse[static_cast<size_t>(t)];
+      for (int64_t key = 0; key < width; key += kKeysAtOnce) {
+        const int64_t keys_here = std::min(kKeysAtOnce, width - key);
+        for (int64_t r = 0; r < rows; ++r)
+          exponentials(scores.data() + r * row + key, keys_here, shifts[static_cast<size_t>(r)], scale,
+                       sums[static_cast<size_t>(r)]);
+        product_part({scores.data() + key, rows, std::min(keys_here, to - from - key), row}, values, from + key, 0,
+                     {outputs.data(), rows, vd, vd}, key > 0);
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const float factor = inverse[static_cast<size_t>(r)] = sums[static_cast<size_t>(r)].inverse();
+        float* const z = place(tensors.z, r, vd);
+        for (int64_t i = 0; i < vd; ++i) z[i] = outputs[r * vd + i] * factor;
+      }
       if (!sinks) continue;
-      // Queries 1 .. 15 go to one sum, those from 16 on to another; query 0 to none.
-      for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, SinkStatistics::kLateQuery); ++query)
-        for (int64_t key = shape.first_key(query); key < shape.last_key(query, length); ++key)
-          chunk.early[static_cast<size_t>(h * early_keys + key)] +=
-              scores[(query - begin) * row + key - from] * inverse[static_cast<size_t>(query - begin)];
-      const int64_t first_late = std::max(begin, SinkStatistics::kLateQuery) - begin;
-      if (first_late < count)
-        add_scaled_rows(scores.data() + first_late * row, row, inverse.data() + first_late, count - first_late,
-                        to - from, late_sums.data() + h * length + from);
-      sinks->keep_columns(chunk.prompt, head, begin, from, {scores.data(), count, to - from, row}, inverse.data());
+      for (int64_t h = 0; h < heads; ++h) {
+        const float* const patterns = scores.data() + h * count * row;
+        const size_t first_row = static_cast<size_t>(h * count);
+        add_to_sums(shape, chunk, first + h, begin, count, from, to, patterns, row, inverse.data() + first_row,
+                    late_sums.data() + (first + h) * length);
+        for (int64_t t = 0; t < count; ++t)
+          if (begin + t >= 1 && most_entropy[static_cast<size_t>(t)] > 0.0)
+            chunk.entropy[static_cast<size_t>(first + h)] +=
+                sums[first_row + static_cast<size_t>(t)].entropy() / most_entropy[static_cast<size_t>(t)];
+        sinks->keep_columns(chunk.prompt, first_of_group + first + h, begin, from,
+                            {scores.data() + h * count * row, count, to - from, row}, inverse.data() + first_row);
+      }
     }
     waiting += count;
     if (sinks && waiting >= kQueriesPerFlush) flush();
   }
   if (sinks) flush();
+}
+
+/// Column sums of the block's queries of one head: those of queries 1 .. 15 go to one sum, those from 16 on to another,
+/// those of query 0 to none.
+void Attention::add_to_sums(const AttentionShape& shape, Chunk& chunk, int64_t head_of_group, int64_t begin,
+                            int64_t count, int64_t from, int64_t to, const float* patterns, int64_t stride,
+                            const float* inverse, float* late_sums) {
+  const int64_t end = begin + count, early_keys = chunk.early_keys(shape);
+  for (int64_t query = std::max<int64_t>(begin, 1); query < std::min(end, SinkStatistics::kLateQuery); ++query)
+    for (int64_t key = shape.first_key(query); key < shape.last_key(query, chunk.length); ++key)
+      chunk.early[static_cast<size_t>(head_of_group * early_keys + key)] +=
+          patterns[(query - begin) * stride + key - from] * inverse[query - begin];
+  const int64_t first_late = std::max(begin, SinkStatistics::kLateQuery) - begin;
+  if (first_late < count)
+    add_scaled_rows(patterns + first_late * stride, stride, inverse + first_late, count - first_late, to - from,
+                    late_sums + from);
 }
 
 void SinkAccumulator::keep_columns(int64_t prompt, int64_t head, int64_t first_query, int64_t first_key,

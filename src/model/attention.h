@@ -82,6 +82,9 @@ class Attention {
             int64_t first_prompt, int64_t last_prompt);
   void run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
                  SinkAccumulator* sinks) const;
+  static void add_to_sums(const AttentionShape& shape, Chunk& chunk, int64_t head_of_group, int64_t begin,
+                          int64_t count, int64_t from, int64_t to, const float* patterns, int64_t stride,
+                          const float* inverse, float* late_sums);
   static void reduce(const AttentionShape& shape, std::span<const Chunk> chunks, SinkAccumulator& sinks);
   static void keep_values(const AttentionShape& shape, const AttentionTensors& tensors,
                           std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,

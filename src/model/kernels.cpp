@@ -39,8 +39,8 @@ constexpr int kSecondLevel = 2;  // cache, in __builtin_prefetch's terms
 /// kRows x kVectors accumulators. The loops over them have constant bounds and are unrolled, which leaves the
 /// accumulators in registers; memcpy is an unaligned load or store.
 template <class Multiply, class Vector, int kRows, int kVectors>
-SPIKESCOPE_INLINE void micro_kernel(const float* left, const float* panel, int64_t inner, float* out,
-                                    int64_t out_stride, bool add) {
+SPIKESCOPE_INLINE void micro_kernel(const MicroWork& work) {
+  const auto [left, left_stride, panel, panel_step, inner, out, out_stride, add, ahead, ahead_a_step] = work;
   constexpr int kWidth = sizeof(Vector) / sizeof(float);
   Vector sums[kRows][kVectors];
 #pragma GCC unroll 16
@@ -75,9 +75,8 @@ SPIKESCOPE_INLINE void micro_kernel(const float* left, const float* panel, int64
 }
 
 template <int kRows>
-SPIKESCOPE_AVX512 void avx512(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner, float* out,
-                              int64_t out_stride, bool add) {
-  micro_kernel<MultiplyFloats, Float16, kRows, 2>(left, panel, inner, out, out_stride, add);
+SPIKESCOPE_AVX512 void avx512(const MicroWork& work) {
+  micro_kernel<MultiplyFloats, Float16, kRows, 2>(work);
 }
 
 /// Halves change places, then quarters, eighths, sixteenths.
@@ -107,15 +106,14 @@ SPIKESCOPE_AVX512 void transpose16(const float* from, int64_t stride, float* to,
 }
 
 template <int kRows>
-SPIKESCOPE_AVX2 void avx2(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner, float* out,
-                          int64_t out_stride, bool add) {
-  micro_kernel<MultiplyFloats, Float8, kRows, 2>(left, panel, inner, out, out_stride, add);
+SPIKESCOPE_AVX2 void avx2(const MicroWork& work) {
+  micro_kernel<MultiplyFloats, Float8, kRows, 2>(work);
 }
 
 /// As micro_kernel, with the processor's own sum of two products of bfloat16 values.
 template <int kRows>
-SPIKESCOPE_AVX512_BF16 void avx512_bf16(const float* left, const float* panel, int64_t /*part_stride*/, int64_t inner,
-                                        float* out, int64_t out_stride, bool add) {
+SPIKESCOPE_AVX512_BF16 void avx512_bf16(const MicroWork& work) {
+  const auto [left, left_stride, panel, panel_step, inner, out, out_stride, add, ahead, ahead_a_step] = work;
   __m512 sums[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
@@ -203,21 +201,21 @@ constexpr auto kPartPairs<3, 3> =
 /// One of kPartPairs over one step: tiles 0 to 3 are the sums, 4 and 5 the left side, 6 and 7 the panel. Up to 16 rows
 /// leave half of them out.
 template <bool kBoth, int kLeftParts, int kPanelParts, size_t kPair>
-SPIKESCOPE_AMX SPIKESCOPE_INLINE void multiply_tiles(const float* left, const float* panel, int64_t part_stride) {
-  constexpr int64_t kLeftBytes = 64, kPanelBytes = 128;
+SPIKESCOPE_AMX SPIKESCOPE_INLINE void multiply_tiles(const float* left, int64_t left_stride, const float* panel) {
+  constexpr int64_t kRowBytes = 64, kTileWords = 16 * 16;
   constexpr auto kPairs = kPartPairs<kLeftParts, kPanelParts>;
   constexpr PartPair kThis = kPairs[kPair], kBefore = kPairs[kPair == 0 ? 0 : kPair - 1];
   constexpr bool kNewLeft = kPair == 0 || kThis.left != kBefore.left;
   constexpr bool kNewPanel = kPair == 0 || kThis.panel != kBefore.panel;
-  left += kThis.left * 16 * 16;
-  panel += kThis.panel * part_stride;
-  if constexpr (kNewLeft) _tile_loadd(4, left, kLeftBytes);
-  if constexpr (kNewPanel) _tile_loadd(6, panel, kPanelBytes);
+  left += kThis.left * kTileWords;
+  panel += kThis.panel * 2 * kTileWords;
+  if constexpr (kNewLeft) _tile_loadd(4, left, kRowBytes);
+  if constexpr (kNewPanel) _tile_loadd(6, panel, kRowBytes);
   _tile_dpbf16ps(0, 4, 6);
-  if constexpr (kNewPanel) _tile_loadd(7, panel + 16, kPanelBytes);
+  if constexpr (kNewPanel) _tile_loadd(7, panel + kTileWords, kRowBytes);
   _tile_dpbf16ps(1, 4, 7);
   if constexpr (kBoth) {
-    if constexpr (kNewLeft) _tile_loadd(5, left + 16 * kLeftStride, kLeftBytes);
+    if constexpr (kNewLeft) _tile_loadd(5, left + 16 * left_stride, kRowBytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
@@ -225,8 +223,8 @@ SPIKESCOPE_AMX SPIKESCOPE_INLINE void multiply_tiles(const float* left, const fl
 
 /// Where rows are missing, the left side has whatever lies there, and those sums are dropped.
 template <int kRows, int kLeftParts, int kPanelParts>
-SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t part_stride, int64_t inner, float* out,
-                        int64_t out_stride, bool add) {
+SPIKESCOPE_AMX void amx(const MicroWork& work) {
+  auto [left, left_stride, panel, panel_step, inner, out, out_stride, add, ahead, ahead_a_step] = work;
   constexpr bool kBoth = kRows > 16, kWhole = kRows % 16 == 0;
   alignas(64) float rest[kWhole ? 1 : 32 * 32];
   float* const to = kWhole ? out : rest;
@@ -249,11 +247,13 @@ SPIKESCOPE_AMX void amx(const float* left, const float* panel, int64_t part_stri
     }
   }
   constexpr size_t kPairs = kPartPairs<kLeftParts, kPanelParts>.size();
-  for (int64_t i = 0; i < inner; i += 32, left += 16 * 16 * kLeftParts, panel += 16 * 32)
+  for (int64_t i = 0; i < inner; i += 32, left += 16 * 16 * kLeftParts, panel += panel_step) {
+    for (int64_t line = 0; line < ahead_a_step; ++line, ahead += kLine) __builtin_prefetch(ahead, 0, kSecondLevel);
     [&]<size_t... kPair>(std::index_sequence<kPair...>) SPIKESCOPE_AMX SPIKESCOPE_ALWAYS {
-      (multiply_tiles<kBoth, kLeftParts, kPanelParts, kPair>(left, panel, part_stride), ...);
+      (multiply_tiles<kBoth, kLeftParts, kPanelParts, kPair>(left, left_stride, panel), ...);
     }
-  (std::make_index_sequence<kPairs>());
+    (std::make_index_sequence<kPairs>());
+  }
   _tile_stored(0, to, bytes);
   _tile_stored(1, to + 16, bytes);
   if constexpr (kBoth) {
@@ -298,6 +298,7 @@ bool cpu_has(unsigned subleaf, unsigned bit) {
 const Kernel kAvx512Kernel = {.name = "AVX-512",
                               .rows = 14,
                               .columns = 32,
+                              .tile_columns = 32,
                               .parts = 0,
                               .step = 1,
                               .left_rows = 1,
@@ -310,6 +311,7 @@ const Kernel kAvx512Kernel = {.name = "AVX-512",
 const Kernel kAvx2Kernel = {.name = "AVX2",
                             .rows = 6,
                             .columns = 16,
+                            .tile_columns = 16,
                             .parts = 0,
                             .step = 1,
                             .left_rows = 1,
@@ -322,6 +324,7 @@ const Kernel kAvx2Kernel = {.name = "AVX2",
 const Kernel kAvx512Bf16Kernel = {.name = "AVX512-BF16",
                                   .rows = 14,
                                   .columns = 32,
+                                  .tile_columns = 32,
                                   .parts = 1,
                                   .step = 32,
                                   .left_rows = 1,
@@ -334,11 +337,12 @@ const Kernel kAvx512Bf16Kernel = {.name = "AVX512-BF16",
 const Kernel kAmxKernel = {.name = "AMX-BF16",
                            .rows = 32,
                            .columns = 32,
+                           .tile_columns = 16,
                            .parts = 1,
                            .step = 32,
                            .left_rows = 16,
-                           .piece_rows = 128,
-                           .panel_values = 512,
+                           .piece_rows = 256,
+                           .panel_values = 320,
                            .micro = {amx_pairs_table.data()},
                            .transpose = transpose16,
                            .split = split,
@@ -347,10 +351,11 @@ const Kernel kAmxFloatKernel = {
     .name = "AMX, floats in three parts",
     .rows = 32,
     .columns = 32,
+    .tile_columns = 16,
     .parts = 3,
     .step = 32,
     .left_rows = 16,
-    .piece_rows = 128,
+    .piece_rows = 256,
     .panel_values = 1344,
     .micro = {amx_one_part_table.data(), amx_two_parts_table.data(), amx_floats_table.data()},
     .transpose = transpose16,

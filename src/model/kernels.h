@@ -16,16 +16,29 @@ namespace spikescope {
 
 /// Words of a row of the left side that are taken at once.
 constexpr int64_t kMostInner = 2048;
-/// Distance of the rows of the left side, in words. A constant, so that one register points to all of them; and a line
-/// more than a power of two, so that they do not fall on each other in the cache.
+/// Distance of the rows of the left side, in words, for kernels that take rows: a constant, so that one register points
+/// to all of them; and a line more than a power of two, so that they do not fall on each other in the cache.
 constexpr int64_t kLeftStride = kMostInner + 16;
 
-/// out[r, c] (+)= sum over i < inner of left[r, i] * panel[i, c], for the rows it was made for and all columns of a
-/// panel. `inner`, in values, is a multiple of Kernel::step; a row of the left side has at most kMostInner words. Each
-/// sum goes over i in order, so that it does not depend on the number of rows or threads. `add`: to what is in `out`,
-/// else over it. `part_stride`: words from a part of the panel to the next.
-using MicroKernel = void (*)(const float* left, const float* panel, int64_t part_stride, int64_t inner, float* out,
-                             int64_t out_stride, bool add);
+/// out[r, c] (+)= sum over i < inner of left[r, i] * panel[i, c], for the rows a micro-kernel was made for and all
+/// columns of a panel. Each sum goes over i in order, so that it does not depend on the number of rows or threads.
+struct MicroWork {
+  const float* left;  ///< a row has at most kMostInner words
+  int64_t
+      left_stride;  ///< words that a row of the left side takes, or a sixteenth of a tile's rows (Kernel::left_rows)
+  const float* panel;
+  int64_t panel_step;  ///< words from a step of the panel to the next
+  int64_t inner;       ///< values, a multiple of Kernel::step
+  float* out;
+  int64_t out_stride;
+  bool add;              ///< to what is in `out`; else over it
+  const float* ahead;    ///< what is read soon, to be brought near meanwhile
+  int64_t ahead_a_step;  ///< lines of it for each step
+};
+using MicroKernel = void (*)(const MicroWork& work);
+
+/// Floats of a cache line.
+constexpr int64_t kLine = 16;
 
 /// Side of the squares that a kernel can transpose, in words.
 constexpr int64_t kTranspose = 16;
@@ -36,19 +49,19 @@ constexpr int kMostParts = 3;
 
 struct Kernel {
   std::string_view name;
-  int64_t rows;     ///< most rows of a micro-kernel
-  int64_t columns;  ///< of a panel
-  int parts;        ///< bfloat16 values that make up a value; 0: a word is a float
-  int64_t step;     ///< values of the inner dimension that a micro-kernel takes at a time: 1 or kSplit
+  int64_t rows;          ///< most rows of a micro-kernel
+  int64_t columns;       ///< of a panel
+  int64_t tile_columns;  ///< columns whose words of a step and part stand together
+  int parts;             ///< bfloat16 values that make up a value; 0: a word is a float
+  int64_t step;          ///< values of the inner dimension that a micro-kernel takes at a time: 1 or kSplit
   /// Rows of the left side whose words of a step and part stand together, one row's after the other's: 1 or 16, a tile;
-  /// all parts of a step, then the next step. The first row of each such group is where it would be with rows at a
-  /// distance of kLeftStride.
+  /// all parts of a step, then the next step, then the next group of rows.
   int64_t left_rows;
   /// Rows that meet a panel while it is near. The faster the kernel, the more it takes to make up for fetching the
   /// panel; and what a block keeps of that many rows should fit the second-level cache.
   int64_t piece_rows;
-  /// Values of a panel's column to take at a time: such a part of a panel stays in the first-level cache. Floats in
-  /// parts gain nothing from it and take all that a row of the left side has at a time.
+  /// Most values of a panel's column to take at a time: such a piece of a panel stays in the first-level cache. Floats
+  /// in parts, which compute longer with what they fetch, gain nothing from it.
   int64_t panel_values;
   /// [rows + 1] by rows (the first is unused), for panels whose values need one part, two, ...; floats have the first.
   std::array<const MicroKernel*, kMostParts> micro;

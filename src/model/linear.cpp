@@ -8,15 +8,30 @@
 namespace spikescope {
 
 void Linear::load(const ModelWeights& weights, std::span<const WeightKey> keys, std::span<const WeightKey> biases) {
-  int64_t out = 0;
-  int bits = 0;
-  for (const WeightKey& key : keys) {
-    out += weights.shape(key.role).first;
-    bits = std::max(bits, weights.tensor(key).format->mantissa_bits);
+  int most_bits = 0;
+  for (const WeightKey& key : keys) most_bits = std::max(most_bits, weights.tensor(key).format->mantissa_bits);
+  // The values may have fewer bits than their format could hold, and are then fewer bytes to multiply with: so it was
+  // in the layer before.
+  const int bits = std::min(most_bits, bits_before_);
+  load(weights, keys, bits);
+  bits_before_ = weight_.mantissa_bits();
+  if (!weight_.fits()) load(weights, keys, bits_before_ = kFloatBits);
+  bias_.clear();
+  if (std::none_of(biases.begin(), biases.end(),
+                   [&](const WeightKey& key) { return weights.has(key.role, key.layer); }))
+    return;
+  for (const WeightKey& key : biases) {
+    const Weight bias = weights.read(key.role, key.layer);
+    bias_.insert(bias_.end(), bias.values.begin(), bias.values.end());
+    if (!bias) bias_.resize(bias_.size() + static_cast<size_t>(weights.shape(key.role).first), 0.0f);
   }
+}
+
+void Linear::load(const ModelWeights& weights, std::span<const WeightKey> keys, int mantissa_bits) {
+  int64_t out = 0, first = 0;
+  for (const WeightKey& key : keys) out += weights.shape(key.role).first;
   const int64_t in = weights.shape(keys[0].role).second;
-  weight_.reset(in, out, bits);
-  int64_t first = 0;
+  weight_.reset(in, out, mantissa_bits);
   for (const WeightKey& key : keys) {
     const int64_t rows = weights.shape(key.role).first;
     constexpr int64_t kRows = 32;
@@ -28,15 +43,6 @@ void Linear::load(const ModelWeights& weights, std::span<const WeightKey> keys, 
       weight_.set_columns(first + begin, {values.data(), count, in, in});
     });
     first += rows;
-  }
-  bias_.clear();
-  if (std::none_of(biases.begin(), biases.end(),
-                   [&](const WeightKey& key) { return weights.has(key.role, key.layer); }))
-    return;
-  for (const WeightKey& key : biases) {
-    const Weight bias = weights.read(key.role, key.layer);
-    bias_.insert(bias_.end(), bias.values.begin(), bias.values.end());
-    if (!bias) bias_.resize(bias_.size() + static_cast<size_t>(weights.shape(key.role).first), 0.0f);
   }
 }
 

@@ -24,8 +24,11 @@ class Linear {
   double flops() const { return 2.0 * static_cast<double>(in() * out()); }
 
  private:
+  void load(const ModelWeights& weights, std::span<const WeightKey> keys, int mantissa_bits);
+
   Panels weight_;
-  std::vector<float> bias_;  // empty: none
+  int bits_before_ = kFloatBits;  // of the mantissas of the weights loaded before
+  std::vector<float> bias_;       // empty: none
 };
 
 }  // namespace spikescope

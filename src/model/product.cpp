@@ -20,7 +20,7 @@ namespace {
 
 /// The left side is taken in copies of this many rows, which the micro-kernels like, and of no more words in all than
 /// the second-level cache has room for.
-constexpr int64_t kLeftRows = 128, kLeftWords = 128 * 1024;
+constexpr int64_t kLeftRows = 256, kLeftWords = 224 * 1024;
 constexpr int64_t kMostRows = 32, kMostColumns = 32;  // of the kernels there are
 
 struct Choice {
@@ -114,30 +114,36 @@ void fill_row(const Choice& choice, int parts, const float* from, int64_t count,
 
 /// Parts of a right side's values with so many bits of mantissa.
 int parts_for(const Choice& choice, int mantissa_bits) {
-  constexpr int kBfloat16Bits = 8;
-  return std::clamp((mantissa_bits + kBfloat16Bits - 1) / kBfloat16Bits, 1, std::max(choice.parts(), 1));
+  return std::clamp((mantissa_bits + kPartBits - 1) / kPartBits, 1, std::max(choice.parts(), 1));
 }
 
-/// Copied rows times one panel, `inner` values deep. Registers: the rows are dealt out evenly to micro-kernels, since a
-/// last one with one or two rows would be as slow as a full one. Tiles come in halves and wholes.
-void multiply_panel(const Kernel& kernel, const MicroKernel* micro, const float* left, const float* panel,
-                    int64_t part_stride, int64_t inner, const MatrixView& out, bool add) {
-  const int64_t pieces = (out.rows + kernel.rows - 1) / kernel.rows;
+/// Copied rows times a piece of one panel; `work` is of the first rows and of all that is to be brought near meanwhile,
+/// `ahead_lines` in all. Registers: the rows are dealt out evenly to micro-kernels, since a last one with one or two
+/// rows would be as slow as a full one. Tiles come in halves and wholes.
+void multiply_panel(const Kernel& kernel, const MicroKernel* micro, MicroWork work, int64_t ahead_lines, int64_t rows,
+                    int64_t columns) {
+  const int64_t pieces = (rows + kernel.rows - 1) / kernel.rows, steps = work.inner / kernel.step;
   const bool even = kernel.rows < 16;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t first = even ? piece * out.rows / pieces : piece * kernel.rows;
-    const int64_t rows = (even ? (piece + 1) * out.rows / pieces : std::min(out.rows, first + kernel.rows)) - first;
-    const MatrixView to{out.data + first * out.stride, rows, out.columns, out.stride};
-    if (out.columns == kernel.columns) {
-      micro[rows](left + first * kLeftStride, panel, part_stride, inner, to.data, to.stride, add);
+  work.ahead_a_step = (ahead_lines + pieces * steps - 1) / (pieces * steps);
+  const float* const left = work.left;
+  float* const out = work.out;
+  for (int64_t piece = 0; piece < pieces; ++piece, work.ahead += work.ahead_a_step * steps * kLine) {
+    const int64_t first = even ? piece * rows / pieces : piece * kernel.rows;
+    const int64_t count = (even ? (piece + 1) * rows / pieces : std::min(rows, first + kernel.rows)) - first;
+    work.left = left + first * work.left_stride;
+    work.out = out + first * work.out_stride;
+    if (columns == kernel.columns) {
+      micro[count](work);
       continue;
     }
     // The panel is wider than what is left of `out`.
     float sums[kMostRows * kMostColumns];
-    for (int64_t r = 0; r < rows && add; ++r)
-      std::copy_n(to.data + r * to.stride, to.columns, sums + r * kernel.columns);
-    micro[rows](left + first * kLeftStride, panel, part_stride, inner, sums, kernel.columns, add);
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(sums + r * kernel.columns, to.columns, to.data + r * to.stride);
+    for (int64_t r = 0; r < count && work.add; ++r)
+      std::copy_n(work.out + r * work.out_stride, columns, sums + r * kernel.columns);
+    MicroWork whole = work;
+    whole.out = sums, whole.out_stride = kernel.columns;
+    micro[count](whole);
+    for (int64_t r = 0; r < count; ++r) std::copy_n(sums + r * kernel.columns, columns, work.out + r * work.out_stride);
   }
 }
 
@@ -153,11 +159,18 @@ void Panels::reset(int64_t inner, int64_t columns, int mantissa_bits) {
   inner_words_ = choice.kernel ? choice.kernel->words(inner) : inner;
   columns_ = columns;
   width_ = choice.kernel ? choice.kernel->columns : columns;
-  const int64_t panels = (columns + width_ - 1) / width_, used = columns - (panels - 1) * width_;
-  words_.resize(panels * parts_ * part_stride());
-  if (used < width_)
-    for (int64_t i = 0; i < parts_ * inner_words_; ++i)
-      std::fill_n(panel(panels - 1) + i * width_ + used, width_ - used, 0.0f);
+  tile_columns_ = choice.kernel ? choice.kernel->tile_columns : columns;
+  step_words_ = choice.kernel ? std::max<int64_t>(1, choice.kernel->words(choice.kernel->step)) : 1;
+  const int64_t panels = (columns + width_ - 1) / width_;
+  words_.resize(panels * panel_words());
+  if (columns < panels * width_) std::fill_n(words_.data() + (panels - 1) * panel_words(), panel_words(), 0.0f);
+}
+
+/// Where a word of a column stands; the next columns of the tile follow it.
+float* Panels::word(int64_t index, int part, int64_t column) {
+  const int64_t step = index / step_words_ * parts_ + part, tile = column % width_ / tile_columns_;
+  return words_.data() + column / width_ * panel_words() + step * step_words_ * width_ +
+         (tile * step_words_ + index % step_words_) * tile_columns_ + column % tile_columns_;
 }
 
 int64_t Panels::bytes(int64_t values, int mantissa_bits) {
@@ -181,19 +194,21 @@ void Panels::set_columns(int64_t first, ConstMatrixView rows) {
       const float* from = rows.data + row * rows.stride + begin;
       int64_t stride = rows.stride;
       if (pairs || choice.rounds()) {
-        stride = kTranspose * parts_;
-        for (int64_t r = 0; r < count; ++r) fill_row(choice, parts_, from + r * rows.stride, here, words + r * stride);
+        const int most_parts = std::max(choice.parts(), 1);
+        stride = kTranspose * most_parts;
+        for (int64_t r = 0; r < count; ++r)
+          fill_row(choice, most_parts, from + r * rows.stride, here, words + r * stride);
         for (int64_t r = 0; r < count; ++r) note_parts(words + r * stride, filled);
         from = words;
       }
-      float* to = panel(column / width_) + (pairs ? kernel->words(begin) : begin) * width_ + column % width_;
-      for (int part = 0; part < parts_; ++part, from += kTranspose, to += part_stride()) {
+      for (int part = 0; part < parts_; ++part, from += kTranspose) {
+        float* to = word(pairs ? kernel->words(begin) : begin, part, column);
         if (kernel && kernel->transpose && count == kTranspose && filled == kTranspose) {
-          kernel->transpose(from, stride, to, width_);
+          kernel->transpose(from, stride, to, tile_columns_);
           continue;
         }
         for (int64_t r = 0; r < count; ++r)
-          for (int64_t i = 0; i < filled; ++i) to[i * width_ + r] = from[r * stride + i];
+          for (int64_t i = 0; i < filled; ++i) to[i * tile_columns_ + r] = from[r * stride + i];
       }
     }
   }
@@ -203,29 +218,28 @@ void Panels::set_rows(ConstMatrixView rows) {
   const Choice& choice = *current();
   for (int64_t column = 0; column < columns_; column += width_) {
     const int64_t count = std::min(width_, columns_ - column);
-    float* to = panel(column / width_);
     const float* from = rows.data + column;
     if (choice.parts() == 0)
-      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, 1, from + i * rows.stride, count, to + i * width_);
+      for (int64_t i = 0; i < inner_; ++i) fill_row(choice, 1, from + i * rows.stride, count, word(i, 0, column));
     else
-      set_row_pairs({from, inner_, count, rows.stride}, to);
+      set_row_pairs({from, inner_, count, rows.stride}, column);
   }
 }
 
 /// Words are pairs of rows.
-void Panels::set_row_pairs(ConstMatrixView rows, float* panel) {
+void Panels::set_row_pairs(ConstMatrixView rows, int64_t first_column) {
   constexpr int64_t kColumns = kSplit / 2;
-  for (int64_t word = 0; word < inner_words_; ++word, panel += width_) {
-    const int64_t first = word / kColumns * kSplit + word % kColumns, second = first + kColumns;
+  for (int64_t index = 0; index < inner_words_; ++index) {
+    const int64_t first = index / kColumns * kSplit + index % kColumns, second = first + kColumns;
     for (int64_t column = 0; column < rows.columns; column += kColumns) {
       float values[kSplit] = {}, words[kColumns * kMostParts];
       const int64_t count = std::min(kColumns, rows.columns - column);
       if (first < rows.rows) std::copy_n(rows.data + first * rows.stride + column, count, values);
       if (second < rows.rows) std::copy_n(rows.data + second * rows.stride + column, count, values + kColumns);
-      current()->kernel->split(values, 1, parts_, words, kColumns);
+      current()->kernel->split(values, 1, current()->parts(), words, kColumns);
       note_parts(words, count);
       for (int part = 0; part < parts_; ++part)
-        std::copy_n(words + part * kColumns, count, panel + part * part_stride() + column);
+        std::copy_n(words + part * kColumns, count, word(index, part, first_column + column));
     }
   }
 }
@@ -233,7 +247,7 @@ void Panels::set_row_pairs(ConstMatrixView rows, float* panel) {
 /// Looks at `count` words of each part, the parts kSplit / 2 words apart.
 void Panels::note_parts(const float* words, int64_t count) {
   const std::atomic_ref<int> needed(parts_needed_);
-  for (int part = parts_ - 1; part >= needed.load(std::memory_order_relaxed); --part) {
+  for (int part = current()->parts() - 1; part >= needed.load(std::memory_order_relaxed); --part) {
     const auto* values = words + part * kSplit / 2;
     if (std::all_of(values, values + count, [](float word) { return std::bit_cast<uint32_t>(word) == 0; })) continue;
     for (int before = needed.load(std::memory_order_relaxed); before <= part;)
@@ -248,7 +262,8 @@ int64_t left_stride(int64_t columns) {
 
 void product(ConstMatrixView a, const Panels& b, MatrixView out) { product_part(a, b, 0, 0, out); }
 
-void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out) {
+void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out,
+                  bool add) {
   const Choice& choice = *current();
   if (!choice.kernel) {
     thread_local Buffer left;
@@ -257,7 +272,14 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
       for (int64_t r = 0; r < a.rows; ++r) round_row(a.data + r * a.stride, a.columns, left.data() + r * a.columns);
       a = {left.data(), a.rows, a.columns, a.columns};
     }
-    multiply(a, {b.words_.data() + first_inner * b.width_ + first_column, a.columns, out.columns, b.width_}, out);
+    const ConstMatrixView right(b.words_.data() + first_inner * b.width_ + first_column, a.columns, out.columns,
+                                b.width_);
+    if (!add) return multiply(a, right, out);
+    thread_local Buffer products;
+    products.resize(out.rows * out.columns);
+    multiply(a, right, {products.data(), out.rows, out.columns, out.columns});
+    for (int64_t r = 0; r < out.rows; ++r)
+      for (int64_t i = 0; i < out.columns; ++i) out.data[r * out.stride + i] += products[r * out.columns + i];
     return;
   }
   const Kernel& kernel = *choice.kernel;
@@ -276,18 +298,29 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
     for (int64_t begin = 0; begin < whole; begin += depth) {
       const int64_t inner = std::min(depth, whole - begin);
       const float* left = as_it_is ? a.data + row * a.stride : copy.data();
+      const int64_t left_stride = kernel.left_rows == 1 ? kLeftStride : inner / kernel.step * step_words;
       for (int64_t r = 0; r < rows && !as_it_is; ++r)
         fill_row(choice, kernel.parts, a.data + (row + r) * a.stride + begin, std::min(inner, a.columns - begin),
-                 copy.data() + (r - r % kernel.left_rows) * kLeftStride + r % kernel.left_rows * (kSplit / 2),
+                 copy.data() + (r - r % kernel.left_rows) * left_stride + r % kernel.left_rows * (kSplit / 2),
                  kernel.left_rows * (kSplit / 2));
+      // The pieces of a panel's column are as long as each other.
+      const int64_t pieces = (inner + kernel.panel_values - 1) / kernel.panel_values;
+      const int64_t piece = (inner / kernel.step + pieces - 1) / pieces * kernel.step;
+      const auto piece_words = [&](int64_t values) { return kernel.words(values) * b.parts_ * kernel.columns; };
       for (int64_t column = 0; column < out.columns; column += kernel.columns) {
-        const MatrixView part{out.data + row * out.stride + column, rows,
-                              std::min(kernel.columns, out.columns - column), out.stride};
-        const float* panel = b.panel((first_column + column) / kernel.columns);
-        for (int64_t step = 0; step < inner; step += kernel.panel_values)
-          multiply_panel(kernel, micro, left + kernel.words(step) * parts * kernel.left_rows,
-                         panel + kernel.words(first_inner + begin + step) * kernel.columns, b.part_stride(),
-                         std::min(kernel.panel_values, inner - step), part, begin + step > 0);
+        const float* panel = b.panel((first_column + column) / kernel.columns) + piece_words(first_inner + begin);
+        for (int64_t step = 0; step < inner; step += piece) {
+          const bool last = step + piece >= inner, very_last = last && column + kernel.columns >= out.columns;
+          MicroWork work{};
+          work.left = left + kernel.words(step) * parts * kernel.left_rows, work.left_stride = left_stride;
+          work.panel = panel + piece_words(step), work.panel_step = piece_words(kernel.step);
+          work.inner = std::min(piece, inner - step);
+          work.out = out.data + row * out.stride + column, work.out_stride = out.stride,
+          work.add = add || begin + step > 0;
+          work.ahead = last ? panel + b.panel_words() : panel + piece_words(step + piece);
+          multiply_panel(kernel, micro, work, very_last || rows <= 2 * kMostRows ? 0 : piece_words(piece) / kLine, rows,
+                         std::min(kernel.columns, out.columns - column));
+        }
       }
     }
   }
@@ -332,20 +365,23 @@ int64_t product_rows() { return current()->kernel ? current()->kernel->rows : 16
 Dtype product_dtype() { return current()->dtype; }
 
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
-  constexpr int64_t kLeast = 28, kPiecesAThread = 4, kMostForBlas = 64;
-  const int64_t wished = kPiecesAThread * threads();
-  const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas;
-  const int64_t size = std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
-  const int64_t pieces = (rows + size - 1) / size;
-  if (pieces <= 1) {  // a BLAS then has the threads for itself
-    if (rows > 0) work(0, rows);
-    return;
+  constexpr int64_t kLeast = 28, kPiecesAThread = 2, kMostForBlas = 64;
+  const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas, step = product_rows();
+  // Large ones first, small ones last: so no thread waits long for another at the end.
+  std::vector<int64_t> begins = {0};
+  while (begins.back() < rows) {
+    begins.push_back(std::min(
+        rows, begins.back() + std::clamp((rows + 4 * threads() - 1) / (4 * threads()), std::min(kLeast, most), most)));
   }
+  const auto piece = [&](int64_t i) {
+    const int64_t first = begins[static_cast<size_t>(i)];
+    work(first, begins[static_cast<size_t>(i) + 1] - first);
+  };
+  const auto pieces = static_cast<int64_t>(begins.size()) - 1;
+  if (pieces == 1) piece(0);  // a BLAS then has the threads for itself
+  if (pieces <= 1) return;
   const SerialProducts serial;
-  parallel_for(pieces, [&](int64_t piece) {
-    const int64_t first = piece * size;
-    work(first, std::min(size, rows - first));
-  });
+  parallel_for(pieces, piece);
 }
 
 double product_error(int64_t rows, int64_t inner, int64_t columns) {

@@ -21,12 +21,17 @@ enum class Dtype : uint8_t { float32, bfloat16 };
 std::string_view dtype_name(Dtype dtype);
 
 constexpr int kFloatBits = 24;  ///< of a float's mantissa, with the leading one
+constexpr int kPartBits = 8;    ///< of a bfloat16 value's
 
 /// The right side of products, [inner, columns], in panels of some columns each.
 class Panels {
  public:
-  /// Room for [inner, columns] of values that have so many bits of mantissa at most; what was there is lost.
+  /// Room for [inner, columns] of values that have so many bits of mantissa; what was there is lost.
   void reset(int64_t inner, int64_t columns, int mantissa_bits = kFloatBits);
+  /// Of the values set, rounded up to what makes a difference to the kernel.
+  int mantissa_bits() const { return parts_needed_ * kPartBits; }
+  /// Whether there was room for all of their bits; else the panels are of no use.
+  bool fits() const { return parts_needed_ <= parts_; }
   /// Columns [first, first + rows.rows) from the rows of a matrix [.., inner], e.g. a linear layer's weight [out, in].
   /// Several threads may set different columns.
   void set_columns(int64_t first, ConstMatrixView rows);
@@ -46,17 +51,20 @@ class Panels {
 
  private:
   friend void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column,
-                           MatrixView out);
-  void set_row_pairs(ConstMatrixView rows, float* panel);
+                           MatrixView out, bool add);
+  void set_row_pairs(ConstMatrixView rows, int64_t first_column);
   void note_parts(const float* words, int64_t count);
-  float* panel(int64_t index) { return words_.data() + index * part_stride() * parts_; }
-  const float* panel(int64_t index) const { return words_.data() + index * part_stride() * parts_; }
-  int64_t part_stride() const { return inner_words_ * width_; }
+  int64_t panel_words() const { return inner_words_ * parts_ * width_; }
+  const float* panel(int64_t index) const { return words_.data() + index * panel_words(); }
+  float* word(int64_t index, int part, int64_t column);
 
-  Buffer words_;  // [panels, parts, inner words, width] (model/kernels.h); 0 beyond the last column and inner value
+  // [panels, steps, parts, tiles, words of a step, columns of a tile] (model/kernels.h); 0 beyond the last column and
+  // inner value.
+  Buffer words_;
   int parts_ = 1;
   int parts_needed_ = 1;  // the others are 0 throughout
   int64_t inner_ = 0, inner_words_ = 0, columns_ = 0, width_ = 0;
+  int64_t step_words_ = 1, tile_columns_ = 0;
 };
 
 /// Distance of rows of `columns` values at which product() takes a left side as it is; at another it makes a copy.
@@ -65,8 +73,10 @@ int64_t left_stride(int64_t columns);
 /// out = a b: [m, k] x [k, n] -> [m, n], with the first k = a.columns rows and n = out.columns columns of `b`. Runs on
 /// the calling thread. A value of `out` depends on its row of `a` alone, to the bit, not on what other rows there are.
 void product(ConstMatrixView a, const Panels& b, MatrixView out);
-/// The same for the rows of `b` from `first_inner` on, and its columns from `first_column` on: multiples of 32.
-void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out);
+/// The same for the rows of `b` from `first_inner` on, and its columns from `first_column` on: multiples of 32. `add`:
+/// to what is in `out`.
+void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out,
+                  bool add = false);
 /// The same as product() on all threads, which share the columns: for few rows. Inside a parallel region the calling
 /// thread does it.
 void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out);
@@ -86,7 +96,7 @@ Dtype product_dtype();
 int64_t product_rows();
 
 /// Most rows of a piece of for_row_pieces.
-constexpr int64_t kRowsAPiece = 128;
+constexpr int64_t kRowsAPiece = 256;
 /// Calls work(first, count) for pieces that together are rows [0, rows), on all threads: few enough rows for all
 /// threads to get some, enough for efficient products.
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work);

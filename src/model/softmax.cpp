@@ -8,17 +8,9 @@
 namespace spikescope {
 namespace {
 
-SPIKESCOPE_VECTORIZED
-float maximum(const float* row, int64_t length) {
-  float best = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : best)
-  for (int64_t i = 0; i < length; ++i) best = row[i] > best ? row[i] : best;
-  return best;
-}
-
 // Terms of a block of 512 are summed in float32 (error below 1e-6 of the sum), the blocks in double.
 SPIKESCOPE_VECTORIZED
-void exponentials(float* row, int64_t length, float shift, float scale, double* sum, double* weighted) {
+void replace(float* row, int64_t length, float shift, float scale, double* sum, double* weighted) {
   constexpr int64_t kBlock = 512;
   for (int64_t begin = 0; begin < length; begin += kBlock) {
     const int64_t end = std::min(begin + kBlock, length);
@@ -54,17 +46,29 @@ void add_one(const float* row, float scale, int64_t length, float* sums) {
 
 }  // namespace
 
+SPIKESCOPE_VECTORIZED
+float row_maximum(const float* scores, int64_t count) {
+  float best = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : best)
+  for (int64_t i = 0; i < count; ++i) best = scores[i] > best ? scores[i] : best;
+  return best;
+}
+
+void exponentials(float* scores, int64_t count, float shift, float scale, SoftmaxSums& sums) {
+  replace(scores, count, shift, scale, &sums.exponentials, &sums.weighted);
+}
+
+double SoftmaxSums::entropy() const { return std::log(exponentials) - weighted / exponentials; }
+
 SoftmaxRow softmax_row(float* scores, int64_t visible, int64_t length, float scale) {
   // Whole vectors: what is left of one would be done value by value, which takes as long as many vectors.
   constexpr int64_t kVector = 16;
   const int64_t whole = std::min((visible + kVector - 1) / kVector * kVector, length);
   std::fill(scores + visible, scores + whole, -std::numeric_limits<float>::infinity());
-  const float shift = maximum(scores, whole);
-  double sum = 0.0, weighted = 0.0;
-  exponentials(scores, whole, shift, scale, &sum, &weighted);
+  SoftmaxSums sums;
+  exponentials(scores, whole, row_maximum(scores, whole), scale, sums);
   std::fill(scores + whole, scores + length, 0.0f);
-  // entropy = -sum p log p with log p = (s - max) - log sum.
-  return {static_cast<float>(1.0 / sum), std::log(sum) - weighted / sum};
+  return {sums.inverse(), sums.entropy()};
 }
 
 void add_scaled_rows(const float* rows, int64_t stride, const float* scales, int64_t count, int64_t length,

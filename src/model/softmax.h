@@ -5,6 +5,21 @@
 
 namespace spikescope {
 
+/// Sums over a row, of e = exp(scale (score - shift)) and of e log e.
+struct SoftmaxSums {
+  double exponentials = 0.0, weighted = 0.0;
+
+  float inverse() const { return static_cast<float>(1.0 / exponentials); }
+  /// Entropy of the softmax in nats: -sum p log p with log p = log e - log sum.
+  double entropy() const;
+};
+
+/// The largest of `count` scores.
+float row_maximum(const float* scores, int64_t count);
+/// Replaces scores by exp(scale (score - shift)), 0 for -inf, and adds to the sums; `shift` is no less than any of
+/// them.
+void exponentials(float* scores, int64_t count, float shift, float scale, SoftmaxSums& sums);
+
 /// What is left of a row of scores.
 struct SoftmaxRow {
   float inverse_sum = 0.0f;  ///< the row holds exp(s - max); times this it is the pattern
