@@ -279,7 +279,7 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
     const auto bytes = static_cast<int64_t>(size * sizeof(float));
     const std::shared_ptr<Buffer> copy = impl.copies.take(count * row_size);
     const float* from = data + done * row_stride;
-#pragma omp parallel for schedule(static) if (bytes > (1 << 18))
+#pragma omp parallel for schedule(dynamic, 64) if (bytes > (1 << 18))
     for (int64_t row = 0; row < count; ++row)
       std::copy_n(from + row * row_stride, row_size, copy->data() + row * row_size);
     const int64_t first = square ? done : first_row + done;

@@ -181,6 +181,7 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
   const Panels& keys = keys_[static_cast<size_t>(chunk.panels)];
   const Panels& values = values_[static_cast<size_t>(chunk.panels)];
   thread_local Buffer queries, scores, outputs, late_sums;
+  thread_local LeftSide pattern;
   thread_local std::vector<SoftmaxSums> sums;
   thread_local std::vector<float> shifts, inverse;
   thread_local std::vector<double> most_entropy;  // of a query: log(keys it sees)
@@ -248,11 +249,13 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
       }
       for (int64_t key = 0; key < width; key += kKeysAtOnce) {
         const int64_t keys_here = std::min(kKeysAtOnce, width - key);
-        for (int64_t r = 0; r < rows; ++r)
-          exponentials(scores.data() + r * row + key, keys_here, shifts[static_cast<size_t>(r)], scale,
-                       sums[static_cast<size_t>(r)]);
-        product_part({scores.data() + key, rows, std::min(keys_here, to - from - key), row}, values, from + key, 0,
-                     {outputs.data(), rows, vd, vd}, key > 0);
+        pattern.reset(rows, std::min(keys_here, to - from - key));
+        for (int64_t r = 0; r < rows; ++r) {
+          float* const here = scores.data() + r * row + key;
+          exponentials(here, keys_here, shifts[static_cast<size_t>(r)], scale, sums[static_cast<size_t>(r)]);
+          pattern.set_row(r, here);
+        }
+        product_part(pattern, values, from + key, 0, {outputs.data(), rows, vd, vd}, key > 0);
       }
       for (int64_t r = 0; r < rows; ++r) {
         const float factor = inverse[static_cast<size_t>(r)] = sums[static_cast<size_t>(r)].inverse();

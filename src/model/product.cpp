@@ -22,6 +22,7 @@ namespace {
 /// the second-level cache has room for.
 constexpr int64_t kLeftRows = 256, kLeftWords = 224 * 1024;
 constexpr int64_t kMostRows = 32, kMostColumns = 32;  // of the kernels there are
+constexpr int64_t kFewRows = 64;
 
 struct Choice {
   std::string_view name;  // in SPIKESCOPE_KERNEL
@@ -111,6 +112,9 @@ void fill_row(const Choice& choice, int parts, const float* from, int64_t count,
   for (int part = 0; part < parts; ++part)
     std::copy_n(words + part * kSplit / 2, kernel.words(rest), to + part * part_stride);
 }
+
+/// Words of so many values of a row of the left side; whole steps.
+int64_t words_of_row(const Kernel& kernel, int64_t values) { return kernel.words(values) * std::max(kernel.parts, 1); }
 
 /// Parts of a right side's values with so many bits of mantissa.
 int parts_for(const Choice& choice, int mantissa_bits) {
@@ -272,58 +276,97 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
       for (int64_t r = 0; r < a.rows; ++r) round_row(a.data + r * a.stride, a.columns, left.data() + r * a.columns);
       a = {left.data(), a.rows, a.columns, a.columns};
     }
-    const ConstMatrixView right(b.words_.data() + first_inner * b.width_ + first_column, a.columns, out.columns,
-                                b.width_);
-    if (!add) return multiply(a, right, out);
-    thread_local Buffer products;
-    products.resize(out.rows * out.columns);
-    multiply(a, right, {products.data(), out.rows, out.columns, out.columns});
-    for (int64_t r = 0; r < out.rows; ++r)
-      for (int64_t i = 0; i < out.columns; ++i) out.data[r * out.stride + i] += products[r * out.columns + i];
-    return;
+    return b.multiply_by_blas(a, first_inner, first_column, out, add);
   }
   const Kernel& kernel = *choice.kernel;
-  if (kernel.prepare) kernel.prepare();
-  const MicroKernel* micro = kernel.micro[static_cast<size_t>(b.parts_needed_ - 1)];
   // Few enough steps at a time for the copy of the rows to leave room in the second-level cache.
-  const int64_t parts = std::max(kernel.parts, 1), step_words = kernel.words(kernel.step) * parts;
-  const int64_t rows_at_once = std::min(a.rows, kLeftRows), steps = (a.columns + kernel.step - 1) / kernel.step;
+  const int64_t rows_at_once = std::min(a.rows, kLeftRows), step_words = words_of_row(kernel, kernel.step);
   const int64_t most_words = kernel.parts == 0 ? kMostInner : std::min(kMostInner, kLeftWords / rows_at_once);
-  const int64_t most_steps = most_words / step_words, depths = (steps + most_steps - 1) / most_steps;
-  const int64_t depth = (steps + depths - 1) / depths * kernel.step, whole = steps * kernel.step;
-  thread_local Buffer copy(kLeftRows * kLeftStride);
+  const int64_t steps = (a.columns + kernel.step - 1) / kernel.step, most_steps = most_words / step_words;
+  const int64_t depths = (steps + most_steps - 1) / most_steps, depth = (steps + depths - 1) / depths * kernel.step;
+  thread_local LeftSide copy;
   const bool as_it_is = a.stride == kLeftStride && left_stride(a.columns) == kLeftStride;
   for (int64_t row = 0; row < a.rows; row += kLeftRows) {
     const int64_t rows = std::min(kLeftRows, a.rows - row);
-    for (int64_t begin = 0; begin < whole; begin += depth) {
-      const int64_t inner = std::min(depth, whole - begin);
-      const float* left = as_it_is ? a.data + row * a.stride : copy.data();
-      const int64_t left_stride = kernel.left_rows == 1 ? kLeftStride : inner / kernel.step * step_words;
-      for (int64_t r = 0; r < rows && !as_it_is; ++r)
-        fill_row(choice, kernel.parts, a.data + (row + r) * a.stride + begin, std::min(inner, a.columns - begin),
-                 copy.data() + (r - r % kernel.left_rows) * left_stride + r % kernel.left_rows * (kSplit / 2),
-                 kernel.left_rows * (kSplit / 2));
-      // The pieces of a panel's column are as long as each other.
-      const int64_t pieces = (inner + kernel.panel_values - 1) / kernel.panel_values;
-      const int64_t piece = (inner / kernel.step + pieces - 1) / pieces * kernel.step;
-      const auto piece_words = [&](int64_t values) { return kernel.words(values) * b.parts_ * kernel.columns; };
-      for (int64_t column = 0; column < out.columns; column += kernel.columns) {
-        const float* panel = b.panel((first_column + column) / kernel.columns) + piece_words(first_inner + begin);
-        for (int64_t step = 0; step < inner; step += piece) {
-          const bool last = step + piece >= inner, very_last = last && column + kernel.columns >= out.columns;
-          MicroWork work{};
-          work.left = left + kernel.words(step) * parts * kernel.left_rows, work.left_stride = left_stride;
-          work.panel = panel + piece_words(step), work.panel_step = piece_words(kernel.step);
-          work.inner = std::min(piece, inner - step);
-          work.out = out.data + row * out.stride + column, work.out_stride = out.stride,
-          work.add = add || begin + step > 0;
-          work.ahead = last ? panel + b.panel_words() : panel + piece_words(step + piece);
-          multiply_panel(kernel, micro, work, very_last || rows <= 2 * kMostRows ? 0 : piece_words(piece) / kLine, rows,
-                         std::min(kernel.columns, out.columns - column));
-        }
+    const MatrixView to{out.data + row * out.stride, rows, out.columns, out.stride};
+    for (int64_t begin = 0; begin < a.columns; begin += depth) {
+      const int64_t inner = std::min(depth, a.columns - begin);
+      const float* from = a.data + row * a.stride + begin;
+      const bool add_here = add || begin > 0;
+      if (as_it_is) {
+        b.multiply(from, kLeftStride, first_inner + begin, inner, first_column, to, add_here);
+        continue;
       }
+      copy.reset(rows, inner);
+      for (int64_t r = 0; r < rows; ++r) copy.set_row(r, from + r * a.stride);
+      product_part(copy, b, first_inner + begin, first_column, to, add_here);
     }
   }
+}
+
+void LeftSide::reset(int64_t rows, int64_t columns) {
+  const Kernel* kernel = current()->kernel;
+  columns_ = columns;
+  stride_ = !kernel ? columns : kernel->left_rows == 1 ? kLeftStride : words_of_row(*kernel, columns);
+  const int64_t group = kernel ? kernel->left_rows : 1;
+  words_.resize((rows + group - 1) / group * group * stride_);
+}
+
+void LeftSide::set_row(int64_t row, const float* values) {
+  const Choice& choice = *current();
+  const int64_t group = choice.kernel ? choice.kernel->left_rows : 1;
+  fill_row(choice, choice.parts(), values, columns_,
+           words_.data() + (row - row % group) * stride_ + row % group * (kSplit / 2), group * (kSplit / 2));
+}
+
+void product_part(const LeftSide& a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out,
+                  bool add) {
+  if (current()->kernel) return b.multiply(a.words_.data(), a.stride_, first_inner, a.columns_, first_column, out, add);
+  b.multiply_by_blas({a.words_.data(), out.rows, a.columns_, a.stride_}, first_inner, first_column, out, add);
+}
+
+/// Rows of the left side as the kernel takes them.
+void Panels::multiply(const float* left, int64_t left_stride, int64_t first_inner, int64_t inner, int64_t first_column,
+                      const MatrixView& out, bool add) const {
+  const Kernel& kernel = *current()->kernel;
+  if (kernel.prepare) kernel.prepare();
+  const MicroKernel* micro = kernel.micro[static_cast<size_t>(parts_needed_ - 1)];
+  // The pieces of a panel's column are as long as each other. One that is read once only need not be in the first-level
+  // cache.
+  const int64_t steps = (inner + kernel.step - 1) / kernel.step, whole = steps * kernel.step;
+  const int64_t pieces = out.rows <= kernel.rows ? 1 : (whole + kernel.panel_values - 1) / kernel.panel_values;
+  const int64_t piece = (steps + pieces - 1) / pieces * kernel.step;
+  const auto words = [&](int64_t values) { return kernel.words(values) * parts_ * width_; };
+  for (int64_t column = 0; column < out.columns; column += width_) {
+    const float* panel = this->panel((first_column + column) / width_) + words(first_inner);
+    for (int64_t begin = 0; begin < whole; begin += piece) {
+      const bool last = begin + piece >= whole, very_last = last && column + width_ >= out.columns;
+      MicroWork work{};
+      work.left = left + words_of_row(kernel, begin) * kernel.left_rows;
+      work.left_stride = left_stride;
+      work.panel = panel + words(begin);
+      work.panel_step = words(kernel.step);
+      work.inner = std::min(piece, whole - begin);
+      work.out = out.data + column;
+      work.out_stride = out.stride;
+      work.add = add || begin > 0;
+      work.ahead = last ? panel + panel_words() : panel + words(begin + piece);
+      // What a few rows read once comes from near anyway: a head's keys and values.
+      const int64_t ahead_lines = very_last || out.rows <= kFewRows ? 0 : words(piece) / kLine;
+      multiply_panel(kernel, micro, work, ahead_lines, out.rows, std::min(width_, out.columns - column));
+    }
+  }
+}
+
+void Panels::multiply_by_blas(ConstMatrixView left, int64_t first_inner, int64_t first_column, const MatrixView& out,
+                              bool add) const {
+  const ConstMatrixView right(words_.data() + first_inner * width_ + first_column, left.columns, out.columns, width_);
+  if (!add) return spikescope::multiply(left, right, out);
+  thread_local Buffer products;
+  products.resize(out.rows * out.columns);
+  spikescope::multiply(left, right, {products.data(), out.rows, out.columns, out.columns});
+  for (int64_t r = 0; r < out.rows; ++r)
+    for (int64_t i = 0; i < out.columns; ++i) out.data[r * out.stride + i] += products[r * out.columns + i];
 }
 
 void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out) {

@@ -23,6 +23,8 @@ std::string_view dtype_name(Dtype dtype);
 constexpr int kFloatBits = 24;  ///< of a float's mantissa, with the leading one
 constexpr int kPartBits = 8;    ///< of a bfloat16 value's
 
+class LeftSide;
+
 /// The right side of products, [inner, columns], in panels of some columns each.
 class Panels {
  public:
@@ -52,6 +54,12 @@ class Panels {
  private:
   friend void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column,
                            MatrixView out, bool add);
+  friend void product_part(const LeftSide& a, const Panels& b, int64_t first_inner, int64_t first_column,
+                           MatrixView out, bool add);
+  void multiply(const float* left, int64_t left_stride, int64_t first_inner, int64_t inner, int64_t first_column,
+                const MatrixView& out, bool add) const;
+  void multiply_by_blas(ConstMatrixView left, int64_t first_inner, int64_t first_column, const MatrixView& out,
+                        bool add) const;
   void set_row_pairs(ConstMatrixView rows, int64_t first_column);
   void note_parts(const float* words, int64_t count);
   int64_t panel_words() const { return inner_words_ * parts_ * width_; }
@@ -67,6 +75,20 @@ class Panels {
   int64_t step_words_ = 1, tile_columns_ = 0;
 };
 
+/// The left side of products in the order in which the processor reads it, for who has its rows near one at a time.
+class LeftSide {
+ public:
+  /// Room for [rows, columns]; what was there is lost. 1,024 columns are always possible.
+  void reset(int64_t rows, int64_t columns);
+  void set_row(int64_t row, const float* values);
+
+ private:
+  friend void product_part(const LeftSide& a, const Panels& b, int64_t first_inner, int64_t first_column,
+                           MatrixView out, bool add);
+  Buffer words_;
+  int64_t columns_ = 0, stride_ = 0;
+};
+
 /// Distance of rows of `columns` values at which product() takes a left side as it is; at another it makes a copy.
 int64_t left_stride(int64_t columns);
 
@@ -76,6 +98,8 @@ void product(ConstMatrixView a, const Panels& b, MatrixView out);
 /// The same for the rows of `b` from `first_inner` on, and its columns from `first_column` on: multiples of 32. `add`:
 /// to what is in `out`.
 void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out,
+                  bool add = false);
+void product_part(const LeftSide& a, const Panels& b, int64_t first_inner, int64_t first_column, MatrixView out,
                   bool add = false);
 /// The same as product() on all threads, which share the columns: for few rows. Inside a parallel region the calling
 /// thread does it.

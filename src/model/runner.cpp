@@ -12,6 +12,7 @@
 #include "model/embedding.h"
 #include "model/head.h"
 #include "model/patch_embedding.h"
+#include "model/vectorize.h"
 
 namespace spikescope {
 namespace {
@@ -46,16 +47,21 @@ int64_t layers_needed(const Architecture& architecture, const Hooks& hooks, bool
   return needed;
 }
 
+SPIKESCOPE_VECTORIZED
+bool all_finite(const float* values, int64_t count) {
+  float marker = 0.0f;
+#pragma omp simd reduction(+ : marker)
+  for (int64_t i = 0; i < count; ++i) marker += values[i] * 0.0f;
+  return marker == 0.0f;
+}
+
 void check_finite(const std::vector<float>& residual, const TokenBatch& batch, int64_t d, int layer) {
   const int64_t n = static_cast<int64_t>(batch.ids.size());
   int64_t bad = n;
-#pragma omp parallel for schedule(static) reduction(min : bad)
-  for (int64_t row = 0; row < n; ++row) {
-    float marker = 0.0f;
-#pragma omp simd reduction(+ : marker)
-    for (int64_t i = 0; i < d; ++i) marker += residual[static_cast<size_t>(row * d + i)] * 0.0f;
-    if (marker != 0.0f) bad = std::min(bad, row);
-  }
+  // Not in equal shares: the thread that writes the dump may have one of the cores just now.
+#pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
+  for (int64_t row = 0; row < n; ++row)
+    if (!all_finite(residual.data() + row * d, d)) bad = std::min(bad, row);
   if (bad == n) return;
   const auto prompt = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), bad) - batch.offsets.begin() - 1;
   fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32",

@@ -50,7 +50,7 @@ SpikeTokens find_spike_tokens(std::span<const double> norms) {
 
 std::vector<double> row_norms(const float* data, int64_t rows, int64_t d, int64_t row_stride) {
   std::vector<double> norms(static_cast<size_t>(rows));
-#pragma omp parallel for schedule(static) if (rows * d > 65536)
+#pragma omp parallel for schedule(dynamic, 64) if (rows * d > 65536)
   for (int64_t row = 0; row < rows; ++row) {
     const float* values = data + row * row_stride;
     double sums[4] = {};  // independent sums: one alone would wait for each addition before the next
