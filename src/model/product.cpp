@@ -116,6 +116,10 @@ void fill_row(const Choice& choice, int parts, const float* from, int64_t count,
 /// Words of so many values of a row of the left side; whole steps.
 int64_t words_of_row(const Kernel& kernel, int64_t values) { return kernel.words(values) * std::max(kernel.parts, 1); }
 
+/// Whether a sum that is taken up again goes on as if it had never been put down. Where not, what is added up at a time
+/// must not depend on the number of rows.
+bool sums_go_on(const Kernel& kernel) { return kernel.left_rows > 1; }
+
 /// Parts of a right side's values with so many bits of mantissa.
 int parts_for(const Choice& choice, int mantissa_bits) {
   return std::clamp((mantissa_bits + kPartBits - 1) / kPartBits, 1, std::max(choice.parts(), 1));
@@ -281,7 +285,7 @@ void product_part(ConstMatrixView a, const Panels& b, int64_t first_inner, int64
   const Kernel& kernel = *choice.kernel;
   // Few enough steps at a time for the copy of the rows to leave room in the second-level cache.
   const int64_t rows_at_once = std::min(a.rows, kLeftRows), step_words = words_of_row(kernel, kernel.step);
-  const int64_t most_words = kernel.parts == 0 ? kMostInner : std::min(kMostInner, kLeftWords / rows_at_once);
+  const int64_t most_words = sums_go_on(kernel) ? std::min(kMostInner, kLeftWords / rows_at_once) : kMostInner;
   const int64_t steps = (a.columns + kernel.step - 1) / kernel.step, most_steps = most_words / step_words;
   const int64_t depths = (steps + most_steps - 1) / most_steps, depth = (steps + depths - 1) / depths * kernel.step;
   thread_local LeftSide copy;
@@ -334,7 +338,8 @@ void Panels::multiply(const float* left, int64_t left_stride, int64_t first_inne
   // The pieces of a panel's column are as long as each other. One that is read once only need not be in the first-level
   // cache.
   const int64_t steps = (inner + kernel.step - 1) / kernel.step, whole = steps * kernel.step;
-  const int64_t pieces = out.rows <= kernel.rows ? 1 : (whole + kernel.panel_values - 1) / kernel.panel_values;
+  const bool once = out.rows <= kernel.rows && sums_go_on(kernel);
+  const int64_t pieces = once ? 1 : (whole + kernel.panel_values - 1) / kernel.panel_values;
   const int64_t piece = (steps + pieces - 1) / pieces * kernel.step;
   const auto words = [&](int64_t values) { return kernel.words(values) * parts_ * width_; };
   for (int64_t column = 0; column < out.columns; column += width_) {
@@ -408,23 +413,20 @@ int64_t product_rows() { return current()->kernel ? current()->kernel->rows : 16
 Dtype product_dtype() { return current()->dtype; }
 
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
-  constexpr int64_t kLeast = 28, kPiecesAThread = 2, kMostForBlas = 64;
-  const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas, step = product_rows();
-  // Large ones first, small ones last: so no thread waits long for another at the end.
-  std::vector<int64_t> begins = {0};
-  while (begins.back() < rows) {
-    begins.push_back(std::min(
-        rows, begins.back() + std::clamp((rows + 4 * threads() - 1) / (4 * threads()), std::min(kLeast, most), most)));
+  constexpr int64_t kLeast = 28, kPiecesAThread = 4, kMostForBlas = 64;
+  const int64_t wished = kPiecesAThread * threads();
+  const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas;
+  const int64_t size = std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
+  const int64_t pieces = (rows + size - 1) / size;
+  if (pieces <= 1) {  // a BLAS then has the threads for itself
+    if (rows > 0) work(0, rows);
+    return;
   }
-  const auto piece = [&](int64_t i) {
-    const int64_t first = begins[static_cast<size_t>(i)];
-    work(first, begins[static_cast<size_t>(i) + 1] - first);
-  };
-  const auto pieces = static_cast<int64_t>(begins.size()) - 1;
-  if (pieces == 1) piece(0);  // a BLAS then has the threads for itself
-  if (pieces <= 1) return;
   const SerialProducts serial;
-  parallel_for(pieces, piece);
+  parallel_for(pieces, [&](int64_t piece) {
+    const int64_t first = piece * size;
+    work(first, std::min(size, rows - first));
+  });
 }
 
 double product_error(int64_t rows, int64_t inner, int64_t columns) {
