@@ -221,6 +221,8 @@ SPIKESCOPE_AMX SPIKESCOPE_INLINE void multiply_tiles(const float* left, int64_t 
   }
 }
 
+constexpr int64_t kLongSum = 256;
+
 /// Where rows are missing, the left side has whatever lies there, and those sums are dropped.
 template <int kRows, int kLeftParts, int kPanelParts>
 SPIKESCOPE_AMX void amx(const MicroWork& work) {
@@ -229,6 +231,12 @@ SPIKESCOPE_AMX void amx(const MicroWork& work) {
   alignas(64) float rest[kWhole ? 1 : 32 * 32];
   float* const to = kWhole ? out : rest;
   const int64_t stride = kWhole ? out_stride : 32, bytes = stride * static_cast<int64_t>(sizeof(float));
+  // The sums are stored long after: their lines can come near meanwhile.
+  if (kWhole && inner >= kLongSum)
+    for (int r = 0; r < kRows; ++r) {
+      __builtin_prefetch(out + r * out_stride, 1, kSecondLevel);
+      __builtin_prefetch(out + r * out_stride + kLine, 1, kSecondLevel);
+    }
   if (!kWhole && add)
     for (int r = 0; r < kRows; ++r) std::memcpy(rest + r * 32, out + r * out_stride, 32 * sizeof(float));
   if (add) {

@@ -60,6 +60,7 @@ TEST_P(Product, AgreesWithFloat64AtEveryRest) {
                                 {29, 48, 1100},
                                 {30, 33, 2048},
                                 {16, 48, 2049},
+                                {257, 33, 600},
                                 {129, 17, 193},
                                 {7, 5, 2500}}) {
     const int64_t a_stride = k + 3, out_stride = n + 5;
@@ -110,6 +111,28 @@ TEST_P(Product, TakesTheFirstRowsAndColumnsOfTheRightSide) {
         sum += factor(a[static_cast<size_t>(row * k + i)]) * factor(b[static_cast<size_t>(column * k + i)]);
       EXPECT_NEAR(out[static_cast<size_t>(row * fewer_columns + column)], sum, 1e-4);
     }
+}
+
+TEST_P(Product, TakenUpAgainIsTheWhole) {
+  const int64_t m = 70, n = 40, k = 500, first = 320;
+  const std::vector<float> a = random_values(m * k, 13), b = random_values(n * k, 14);
+  Panels panels;
+  panels.reset(k, n);
+  panels.set_columns(0, {b.data(), n, k, k});
+  std::vector<float> whole(static_cast<size_t>(m * n)), parts(whole), by_rows(whole);
+  product({a.data(), m, k, k}, panels, {whole.data(), m, n, n});
+  product_part({a.data(), m, first, k}, panels, 0, 0, {parts.data(), m, n, n});
+  product_part({a.data() + first, m, k - first, k}, panels, first, 0, {parts.data(), m, n, n}, true);
+  LeftSide left;
+  for (const auto& [begin, count] : {std::pair{int64_t{0}, first}, {first, k - first}}) {
+    left.reset(m, count);
+    for (int64_t row = 0; row < m; ++row) left.set_row(row, a.data() + row * k + begin);
+    product_part(left, panels, begin, 0, {by_rows.data(), m, n, n}, begin > 0);
+  }
+  for (size_t i = 0; i < whole.size(); ++i) {
+    ASSERT_NEAR(parts[i], whole[i], 1e-4) << i;
+    ASSERT_NEAR(by_rows[i], whole[i], 1e-4) << i;
+  }
 }
 
 TEST_P(Product, ColumnsThatFillThePanelAreZero) {
@@ -164,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Product, ::testing::ValuesIn(choices()), [](co
 
 /// What lets results not depend on threads or on what else is in a batch. A BLAS promises no such thing.
 TEST(ProductOfARow, DoesNotDependOnOtherRows) {
-  for (const auto& [m, n, k] : {Shape{50, 100, 300}, {130, 40, 1500}}) {
+  for (const auto& [m, n, k] : {Shape{50, 100, 300}, {130, 40, 1500}, {260, 33, 4200}}) {
     const std::vector<float> a = random_values(m * k, 7), b = random_values(n * k, 8);
     for (const auto& [dtype, kernel] : choices()) {
       if (kernel == "blas") continue;
@@ -201,9 +224,18 @@ TEST_P(Product, OfShortValuesIsTheSameBesideLongOnes) {
     all_short.set_columns(0, {b.data(), n, k, k});
     said_to_be.reset(k, n, bits);
     said_to_be.set_columns(0, {b.data(), n, k, k});
+    EXPECT_TRUE(all_short.fits() && said_to_be.fits());
+    EXPECT_LE(said_to_be.mantissa_bits(), (bits + 7) / 8 * 8);
     b[static_cast<size_t>((n - 1) * k + 7)] = 1.0f + 0x1p-23f;
     with_a_long_one.reset(k, n);
     with_a_long_one.set_columns(0, {b.data(), n, k, k});
+    EXPECT_TRUE(with_a_long_one.fits());
+    if (with_a_long_one.mantissa_bits() == kFloatBits) {  // it makes a difference to this kernel
+      Panels too_small;
+      too_small.reset(k, n, bits);
+      too_small.set_columns(0, {b.data(), n, k, k});
+      EXPECT_FALSE(too_small.fits()) << bits;
+    }
     std::vector<float> out(static_cast<size_t>(m * n)), beside(out);
     product({a.data(), m, k, k}, all_short, {out.data(), m, n, n});
     product({a.data(), m, k, k}, said_to_be, {beside.data(), m, n, n});
