@@ -6,6 +6,7 @@
 
 #include "model/experts.h"
 #include "model/latent_attention.h"
+#include "model/linear.h"
 #include "random_weights.h"
 
 namespace spikescope {
@@ -46,6 +47,42 @@ Vector normed(const testing::RandomWeights& weights, Role gain, Vector x) {
   for (const double value : x) squares += value * value;
   for (size_t i = 0; i < x.size(); ++i) x[i] *= gains[i] / std::sqrt(squares / static_cast<double>(x.size()) + 1e-5);
   return x;
+}
+
+/// Layers whose weights have few bits of mantissa, all of them, and few again: a layer's values are the same, to the
+/// bit, whatever was loaded before it.
+TEST(LinearLayer, LoadsWeightsOfMoreBitsThanTheLayerBefore) {
+  Architecture a;
+  a.n_layers = 3;
+  a.d_model = 40;
+  a.n_heads = a.n_kv_heads = 2;
+  a.head_dim = 20;
+  a.mlp_width = 50;
+  a.vocabulary = 7;
+  a.blocks.resize(3);
+  const testing::RandomWeights weights(a, [](const WeightKey& key, float value) {
+    return key.layer == 1 ? value : std::ldexp(std::nearbyint(std::ldexp(value, 6)), -6);
+  });
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(kRows * a.d_model));
+  for (float& value : x) value = normal(random);
+  Linear kept;
+  for (int layer = 0; layer < a.n_layers; ++layer) {
+    const std::vector<WeightKey> keys = {{Role::w_up, layer}};
+    Linear fresh;
+    kept.load(weights.weights(), keys);
+    fresh.load(weights.weights(), keys);
+    std::vector<float> out(static_cast<size_t>(kRows * fresh.out())), same(out);
+    kept({x.data(), kRows, a.d_model, a.d_model}, {out.data(), kRows, kept.out(), kept.out()});
+    fresh({x.data(), kRows, a.d_model, a.d_model}, {same.data(), kRows, fresh.out(), fresh.out()});
+    EXPECT_EQ(out, same) << layer;
+    const std::vector<float> w = weights.values(keys[0]);
+    double sum = 0.0;
+    for (int64_t i = 0; i < a.d_model; ++i)
+      sum += static_cast<double>(x[static_cast<size_t>(i)]) * w[static_cast<size_t>(i)];
+    EXPECT_NEAR(out[0], sum, 1e-5) << layer;
+  }
 }
 
 class Latent : public ::testing::TestWithParam<int64_t> {};

@@ -1,6 +1,7 @@
 // Weights for an architecture without a checkpoint: one tensor in memory for each, with random values.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -12,15 +13,19 @@ namespace spikescope::testing {
 
 class RandomWeights {
  public:
-  /// `architecture` must outlive it.
-  explicit RandomWeights(const Architecture& architecture) {
+  /// `architecture` must outlive it. `change`: of each value.
+  explicit RandomWeights(const Architecture& architecture,
+                         const std::function<float(const WeightKey&, float)>& change = {}) {
     std::mt19937 random(5);
     std::normal_distribution<float> normal(0.0f, 0.5f);
     for (const WeightKey& key : weight_keys(architecture)) {
       const auto [rows, columns] = role_shape(architecture, key.role);
       std::vector<float>& values = *values_.emplace_back(std::make_unique<std::vector<float>>());
       values.resize(static_cast<size_t>(rows * columns));
-      for (float& value : values) value = normal(random);
+      for (float& value : values) {
+        value = normal(random);
+        if (change) value = change(key, value);
+      }
       std::vector<int64_t> shape = {rows};
       if (columns > 1) shape.push_back(columns);
       table_.add({name_of(key), shape, find_safetensors_format("F32"), std::as_bytes(std::span(values)), "memory"});
