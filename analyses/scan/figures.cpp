@@ -39,7 +39,8 @@ std::string neuron_text(const Json& neuron) {
 
 std::string token_name(const Json& token) {
   const std::string piece = token.at("string");
-  return piece.empty() ? fmt::format("id {}", token.at("id").get<int64_t>()) : fmt::format("'{}'", readable_piece(piece));
+  return piece.empty() ? fmt::format("id {}", token.at("id").get<int64_t>())
+                       : fmt::format("'{}'", readable_piece(piece));
 }
 
 std::string expected_text(double log10_expected) {
@@ -49,8 +50,7 @@ std::string expected_text(double log10_expected) {
 
 std::string tokens_sentence(const Json& results) {
   const Json& tokens = results.at("tokens");
-  if (!tokens.at("applicable").get<bool>())
-    return fmt::format(" No tokens: {}.", tokens.at("why").get<std::string>());
+  if (!tokens.at("applicable").get<bool>()) return fmt::format(" No tokens: {}.", tokens.at("why").get<std::string>());
   const Json& inside = tokens.at("inside");
   std::vector<std::string> names;
   for (size_t i = 0; i < std::min<size_t>(3, inside.at("tokens").size()); ++i)
@@ -59,7 +59,8 @@ std::string tokens_sentence(const Json& results) {
                first = number_or_nan(tokens.at("first").at("medians").at(0).at("median"));
   return fmt::format(
       " Sent through the first {} without attention, the tokens that reach furthest are {} ({} times the vocabulary's "
-      "median). At the first position, where attention sees the token alone, the median token reaches {} in dimension {} "
+      "median). At the first position, where attention sees the token alone, the median token reaches {} in dimension "
+      "{} "
       "({} without attention).",
       tokens.at("blocks") == 1 ? "block" : fmt::format("{} blocks", tokens.at("blocks").get<int64_t>()),
       join_words(names), number(inside.at("tokens").at(0).at("times")), number(first),
@@ -86,9 +87,10 @@ std::string summary(const Json& results) {
   const std::string chance = expected_text(number_or_nan(best.at("log10_expected")));
   std::string text =
       leading.empty()
-          ? fmt::format("No dimension stands out in what the neurons could write: the first, {}, would stand as high by "
-                        "chance in {} of as many dimensions.",
-                        best.at("dim").get<int64_t>(), chance)
+          ? fmt::format(
+                "No dimension stands out in what the neurons could write: the first, {}, would stand as high by "
+                "chance in {} of as many dimensions.",
+                best.at("dim").get<int64_t>(), chance)
           : fmt::format("The weights point at {}: by chance, {} dimensions would stand as high as the first.",
                         dims_text(leading), chance);
   if (!results.at("neurons").empty()) {
@@ -100,14 +102,15 @@ std::string summary(const Json& results) {
 }
 
 Table dims_table(const Json& results) {
-  Table table{"scan-dimensions",
-              "Candidates for spike dimensions",
-              fmt::format("Dimensions whose neurons could write most, over all blocks together. Expected: how many of the {} "
-                          "dimensions would stand as high in a model without special ones. Sign: of what the neurons write "
-                          "first. From the weights of {}.",
-                          results.at("width").get<int64_t>(), results.at("model").get<std::string>()),
-              {"dimension", "sign", "expected", "largest write of a neuron", "in block", ""},
-              {}};
+  Table table{
+      "scan-dimensions",
+      "Candidates for spike dimensions",
+      fmt::format("Dimensions whose neurons could write most, over all blocks together. Expected: how many of the {} "
+                  "dimensions would stand as high in a model without special ones. Sign: of what the neurons write "
+                  "first. From the weights of {}.",
+                  results.at("width").get<int64_t>(), results.at("model").get<std::string>()),
+      {"dimension", "sign", "expected", "largest write of a neuron", "in block", ""},
+      {}};
   for (const Json& row : results.at("dims"))
     table.rows.push_back({row.at("dim").dump(), sign_text(row.at("sign")),
                           expected_text(number_or_nan(row.at("log10_expected"))), number(row.at("bound")),
@@ -116,14 +119,16 @@ Table dims_table(const Json& results) {
 }
 
 Table neurons_table(const Json& results) {
-  Table table{"scan-neurons",
-              "Candidates for neurons that write and cancel",
-              fmt::format("Neurons that could write to {}. Score: the largest write over the block's ordinary one, times the "
-                          "share of all it writes that goes to this dimension. Lean: +1 can only raise the value, -1 only "
-                          "lower it. From the weights of {}.",
-                          dims_text(best_dims(results)), results.at("model").get<std::string>()),
-              {"block", "neuron", "dimension", "score", "largest write", "share", "lean", "effect"},
-              {}};
+  Table table{
+      "scan-neurons",
+      "Candidates for neurons that write and cancel",
+      fmt::format("Neurons that could write to {}. Score: the largest write over that of the block's ordinary neuron, "
+                  "times the "
+                  "share of all it writes that goes to this dimension. Lean: +1 can only raise the value, -1 only "
+                  "lower it. From the weights of {}.",
+                  dims_text(best_dims(results)), results.at("model").get<std::string>()),
+      {"block", "neuron", "dimension", "score", "largest write", "share", "lean", "effect"},
+      {}};
   for (const Json& row : results.at("neurons"))
     table.rows.push_back({row.at("block").dump(), neuron_text(row), row.at("dim").dump(), number(row.at("score")),
                           number(row.at("bound")), percent(row.at("share")),
@@ -133,15 +138,16 @@ Table neurons_table(const Json& results) {
 
 Table tokens_table(const Json& results) {
   const Json& tokens = results.at("tokens");
-  Table table{"scan-tokens",
-              "Candidates for spike tokens",
-              fmt::format("Tokens whose states reach furthest at {} within the first {} blocks, each by itself, and how many "
-                          "times the vocabulary's median that is. Anywhere: attention left out. First position: attention "
-                          "sees the token alone. From the weights of {}.",
-                          dims_text(best_dims(results)), tokens.at("blocks").get<int64_t>(),
-                          results.at("model").get<std::string>()),
-              {"anywhere", "dimension", "value", "times", "first position", "dimension", "value", "times"},
-              {}};
+  Table table{
+      "scan-tokens",
+      "Candidates for spike tokens",
+      fmt::format("Tokens whose states reach furthest at {} within the first {} blocks, each by itself, and how many "
+                  "times the vocabulary's median that is. Anywhere: attention left out. First position: attention "
+                  "sees the token alone. From the weights of {}.",
+                  dims_text(best_dims(results)), tokens.at("blocks").get<int64_t>(),
+                  results.at("model").get<std::string>()),
+      {"anywhere", "dimension", "value", "times", "first position", "dimension", "value", "times"},
+      {}};
   const Json &inside = tokens.at("inside").at("tokens"), &first = tokens.at("first").at("tokens");
   for (size_t i = 0; i < inside.size(); ++i) {
     std::vector<std::string>& row = table.rows.emplace_back();
@@ -177,7 +183,8 @@ Figure surprise_figure(const Json& results, const std::vector<double>& surprise)
   figure.id = "scan-surprise";
   figure.title = "Where neurons point at the candidates";
   figure.caption = fmt::format(
-      "By block: how improbable it is that some dimension's largest possible write is as large as this one's (3: one in a "
+      "By block: how improbable it is that some dimension's largest possible write is as large as this one's (3: one "
+      "in a "
       "thousand); the {} dimensions with most evidence over all blocks, the best on top. {}, weights alone.",
       dims.size(), results.at("model").get<std::string>());
   figure.x.label = "block";
@@ -210,7 +217,8 @@ Figure bound_figure(const Json& results, const std::vector<double>& bound) {
   figure.id = "scan-bound";
   figure.title = "The largest write that a neuron could do";
   figure.caption = fmt::format(
-      "By block: bound of what one neuron can add to or take from {} of the residual stream, on any input that its norm "
+      "By block: bound of what one neuron can add to or take from {} of the residual stream, on any input that its "
+      "norm "
       "lets through, and the median of all dimensions. {}, weights alone.",
       dims_text(dims), results.at("model").get<std::string>());
   figure.x.label = "block";

@@ -43,7 +43,8 @@ std::string neuron_name(const Json& neuron) {
 }
 
 void print_candidates(const Json& results) {
-  fmt::print("{:<10} {:>5} {:>18} {:>14} {:>9}\n", "dimension", "sign", "expected by chance", "largest write", "in block");
+  fmt::print("{:<10} {:>5} {:>18} {:>14} {:>9}\n", "dimension", "sign", "expected by chance", "largest write",
+             "in block");
   for (const Json& row : results.at("dims"))
     fmt::print("{:<10} {:>5} {:>18} {:>14} {:>9}{}\n", row.at("dim").get<int64_t>(),
                row.at("sign") == 0  ? "?"
@@ -51,8 +52,8 @@ void print_candidates(const Json& results) {
                                     : "-",
                fmt::format("1e{:+.1f}", number_or_nan(row.at("log10_expected"))), number(row.at("bound")),
                row.at("bound_block").get<int64_t>(), row.at("leading").get<bool>() ? "  leading" : "");
-  fmt::print("\n{:<36} {:>9} {:>8} {:>14} {:>7} {:>6} {:>8}\n", "neuron", "dimension", "score", "largest write", "share",
-             "lean", "effect");
+  fmt::print("\n{:<36} {:>9} {:>8} {:>14} {:>7} {:>6} {:>8}\n", "neuron", "dimension", "score", "largest write",
+             "share", "lean", "effect");
   for (const Json& row : results.at("neurons"))
     fmt::print("{:<36} {:>9} {:>8} {:>14} {:>7.2f} {:>+6.2f} {:>8}\n", neuron_name(row), row.at("dim").get<int64_t>(),
                number(row.at("score")), number(row.at("bound")), row.at("share").get<double>(),
@@ -67,8 +68,8 @@ void print_candidates(const Json& results) {
     std::vector<std::string> medians;
     for (const Json& row : tokens.at(key).at("medians"))
       medians.push_back(fmt::format("{} in dimension {}", number(row.at("median")), row.at("dim").get<int64_t>()));
-    fmt::print("\ntokens {}, after {} block{}; median of the vocabulary: {}\n", words, tokens.at("blocks").get<int64_t>(),
-               tokens.at("blocks") == 1 ? "" : "s", fmt::join(medians, ", "));
+    fmt::print("\ntokens {}, after {} block{}; median of the vocabulary: {}\n", words,
+               tokens.at("blocks").get<int64_t>(), tokens.at("blocks") == 1 ? "" : "s", fmt::join(medians, ", "));
     for (const Json& row : tokens.at(key).at("tokens"))
       fmt::print("  {:<24} {:>9} {:>10} {:>8}x\n", token_name(row), row.at("dim").get<int64_t>(),
                  number(row.at("value")), number(row.at("times")));
@@ -168,8 +169,7 @@ int run_scan(const Options& options, const Session& session) {
 }  // namespace
 
 void add_scan(CLI::App& app, Session& session) {
-  CLI::App* command =
-      app.add_subcommand("scan", "Find candidates for spikes in the weights alone, without any prompt");
+  CLI::App* command = app.add_subcommand("scan", "Find candidates for spikes in the weights alone, without any prompt");
   command->footer(
       R"(For every neuron of every MLP the largest write that its norm lets through is computed from the weights. Dimensions
 that the neurons of many blocks point at more than chance would have it are candidates for spikes; 'leading' are those
@@ -197,7 +197,8 @@ Examples:
                    "First blocks that the vocabulary goes through; 0: no tokens (default: to the first that writes)")
       ->check(CLI::Range(0, 1000));
   add_dtype_option(*command, options->dtype);
-  command->callback([options, &session] { session.action = [options, &session] { return run_scan(*options, session); }; });
+  command->callback(
+      [options, &session] { session.action = [options, &session] { return run_scan(*options, session); }; });
 }
 
 }  // namespace spikescope

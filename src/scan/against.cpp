@@ -20,8 +20,7 @@ Json found(const std::vector<Json>& truth, const std::vector<int64_t>& ranks, in
   std::vector<int64_t> sorted = ranks;
   std::erase(sorted, 0);
   std::sort(sorted.begin(), sorted.end());
-  for (size_t i = 0; i < sorted.size(); ++i)
-    precisions += static_cast<double>(i + 1) / static_cast<double>(sorted[i]);
+  for (size_t i = 0; i < sorted.size(); ++i) precisions += static_cast<double>(i + 1) / static_cast<double>(sorted[i]);
   const auto share = [&](double of) { return n > 0 ? Json(of / static_cast<double>(n)) : Json(nullptr); };
   json["recall_at_n"] = share(static_cast<double>(within(n)));
   json["recall_at_2n"] = share(static_cast<double>(within(2 * n)));
@@ -76,11 +75,13 @@ Json judge_neurons(const ScanResult& result, const Json& spikes) {
       if (neuron.at("share").get<double>() < kNeuronShare) continue;
       const int64_t block = writer.at("block"), index = neuron.at("index"), dim = writer.at("dim");
       const auto ranked = rank_of.find({block, index, dim});
-      Json row = {{"block", block}, {"index", index}, {"dim", dim}, {"share", neuron.at("share")},
+      Json row = {{"block", block},
+                  {"index", index},
+                  {"dim", dim},
+                  {"share", neuron.at("share")},
                   {"effect", writer.at("effect")}};
       if (ranked != rank_of.end()) {
-        const bool up = result.neurons[ranked->second].lean > 0.0,
-                   was_up = writer.at("mlp").get<double>() > 0.0;
+        const bool up = result.neurons[ranked->second].lean > 0.0, was_up = writer.at("mlp").get<double>() > 0.0;
         row["direction_right"] = up == was_up;
         ++judged;
         right += up == was_up;
@@ -105,8 +106,11 @@ Json judge_tokens(const TokenRanking& ranking, const Json& spikes, bool first) {
     const TokenReach& token = ranking.tokens[i];
     const auto spike = tokens.find(token.id);
     if (spike == tokens.end()) continue;
-    truth.push_back(
-        {{"id", token.id}, {"string", spike->second}, {"dim", token.dim}, {"value", token.value}, {"times", token.times}});
+    truth.push_back({{"id", token.id},
+                     {"string", spike->second},
+                     {"dim", token.dim},
+                     {"value", token.value},
+                     {"times", token.times}});
     ranks.push_back(static_cast<int64_t>(i) + 1);
   }
   return found(truth, ranks, static_cast<int64_t>(ranking.tokens.size()));

@@ -23,11 +23,14 @@ std::vector<MlpKeys> mlps_of(const Architecture& a, int block) {
     return {{{Role::w_gate, block}, {Role::w_up, block}, {Role::w_down, block}}};
   std::vector<MlpKeys> mlps;
   if (a.experts.shared_width > 0)
-    mlps.push_back({{Role::shared_gate, block}, {Role::shared_up, block}, {Role::shared_down, block}, 1.0,
-                    kSharedExpert});
+    mlps.push_back(
+        {{Role::shared_gate, block}, {Role::shared_up, block}, {Role::shared_down, block}, 1.0, kSharedExpert});
   for (int expert = 0; expert < a.experts.count; ++expert)
-    mlps.push_back({{Role::expert_gate, block, expert}, {Role::expert_up, block, expert},
-                    {Role::expert_down, block, expert}, a.experts.scale, expert});
+    mlps.push_back({{Role::expert_gate, block, expert},
+                    {Role::expert_up, block, expert},
+                    {Role::expert_down, block, expert},
+                    a.experts.scale,
+                    expert});
   return mlps;
 }
 
@@ -72,25 +75,28 @@ struct HigherScore {
   }
 };
 
-/// Adds an MLP's neurons, with scores that still lack the block's ordinary bound.
+/// Adds an MLP's neurons, with scores that still lack the block's ordinary bound, and the largest bound of each.
 void add_mlp(const ModelWeights& weights, const MlpKeys& mlp, int block, const std::vector<double>& factor,
-             std::vector<double>& bounds, std::vector<TopK<NeuronWrite, HigherScore>>& kept) {
+             std::vector<double>& bounds, std::vector<TopK<NeuronWrite, HigherScore>>& kept,
+             std::vector<double>& largest) {
   const Architecture& a = weights.architecture();
   const std::vector<NeuronReach> reaches = neuron_reaches(mlp_input(weights, mlp, block));
   const std::vector<float> down = read(weights, mlp.down);
   const size_t d = bounds.size(), width = reaches.size();
   // Lengths of a neuron's column of W_down, as it is and with the factors on it.
-  std::vector<double> plain(width), scaled(width), write(width);
+  std::vector<double> plain(width), scaled(width), peak(width), write(width);
   for (size_t dim = 0; dim < d; ++dim)
     for (size_t j = 0; j < width; ++j) {
       const double weight = down[dim * width + j], with_factor = weight * factor[dim];
       plain[j] += weight * weight;
       scaled[j] += with_factor * with_factor;
+      peak[j] = std::max(peak[j], std::abs(with_factor));
     }
   for (size_t j = 0; j < width; ++j) {
     const double alone = plain[j] > 0.0 ? std::sqrt(static_cast<double>(a.d_model) / plain[j]) : 0.0;
     write[j] = a.norms_of_branch() ? alone : mlp.weight * reaches[j].largest();
     scaled[j] = std::sqrt(scaled[j]);
+    largest.push_back(peak[j] * write[j]);
   }
   parallel_for(static_cast<int64_t>(d), [&](int64_t dim) {
     const auto row = static_cast<size_t>(dim);
@@ -127,8 +133,9 @@ BlockWrites block_writes(const ModelWeights& weights, int block) {
   BlockWrites writes;
   writes.bounds.resize(d);
   std::vector<TopK<NeuronWrite, HigherScore>> kept(d, TopK<NeuronWrite, HigherScore>(kNeuronsKept));
-  for (const MlpKeys& mlp : mlps_of(a, block)) add_mlp(weights, mlp, block, factor, writes.bounds, kept);
-  writes.ordinary = lower_median(writes.bounds);
+  std::vector<double> largest;
+  for (const MlpKeys& mlp : mlps_of(a, block)) add_mlp(weights, mlp, block, factor, writes.bounds, kept, largest);
+  writes.ordinary = lower_median(std::move(largest));
   for (const auto& neurons : kept) {
     writes.neurons.push_back(neurons.items());
     for (NeuronWrite& neuron : writes.neurons.back())

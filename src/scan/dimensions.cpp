@@ -67,8 +67,7 @@ std::vector<DimensionScore> score_dimensions(std::span<const BlockWrites> blocks
   return scores;
 }
 
-std::vector<NeuronWrite> rank_neurons(std::span<const BlockWrites> blocks,
-                                      std::span<const DimensionScore> dimensions) {
+std::vector<NeuronWrite> rank_neurons(std::span<const BlockWrites> blocks, std::span<const DimensionScore> dimensions) {
   std::vector<NeuronWrite> neurons;
   for (size_t i = 0; i < dimensions.size(); ++i)
     if (i == 0 || dimensions[i].leading)

@@ -106,8 +106,7 @@ ScanResult scan(const Checkpoint& checkpoint, const ScanRequest& request, const 
   const int wanted = request.token_blocks > 0 ? request.token_blocks : first_writing_block(result) + 1;
   result.token_blocks = std::min(wanted, static_cast<int>(a.n_layers));
   double done = blocks_share;
-  for (const auto& [walk, ranking] :
-       {std::pair(Walk::inside, &result.inside), std::pair(Walk::first, &result.first)}) {
+  for (const auto& [walk, ranking] : {std::pair(Walk::inside, &result.inside), std::pair(Walk::first, &result.first)}) {
     const double share = (1.0 - blocks_share) / 2;
     *ranking = rank_tokens(walk_vocabulary(weights, walk, result.token_blocks, result.token_dims,
                                            [&](double fraction) { progress(done + share * fraction, "tokens"); }),

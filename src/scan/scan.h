@@ -51,7 +51,8 @@ struct ScanResult {
 /// Fraction done, 0 to 1, and the part at work.
 using ScanProgress = std::function<void(double fraction, const std::string& part)>;
 
-/// Reads the checkpoint block by block; one block's MLP is in memory at a time. Throws Error as ModelWeights::read does.
+/// Reads the checkpoint block by block; one block's MLP is in memory at a time. Throws Error as ModelWeights::read
+/// does.
 ScanResult scan(const Checkpoint& checkpoint, const ScanRequest& request, const ScanProgress& progress);
 
 /// The keys of scan.json with `top` dimensions and tokens and three times as many neurons.

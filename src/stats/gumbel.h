@@ -14,8 +14,8 @@ struct Gumbel {
   double surprise(double x) const;
 };
 
-/// The Gumbel distribution with the quartiles of the finite values: up to a quarter of the values may be anything. Scale
-/// 0 where there are fewer than four, or half of them are the same.
+/// The Gumbel distribution with the quartiles of the finite values: up to a quarter of the values may be anything.
+/// Scale 0 where there are fewer than four, or half of them are the same.
 Gumbel fit_gumbel(std::vector<double> values);
 
 /// Fisher's method: ln of the probability that `count` >= 1 independent surprises add up to `sum` or more, where each

@@ -64,7 +64,8 @@ class NeuronReachTest : public ::testing::TestWithParam<Case> {
       for (int64_t i = 0; i < kD; ++i) n[static_cast<size_t>(i)] += shift[i];
     const auto product = [&](const std::vector<float>& matrix, const std::vector<float>& bias, int64_t j) {
       double sum = bias.empty() ? 0.0 : bias[static_cast<size_t>(j)];
-      for (int64_t i = 0; i < kD; ++i) sum += double{matrix[static_cast<size_t>(j * kD + i)]} * n[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < kD; ++i)
+        sum += double{matrix[static_cast<size_t>(j * kD + i)]} * n[static_cast<size_t>(i)];
       return static_cast<float>(sum);
     };
     for (int64_t j = 0; j < kWidth; ++j) {
@@ -115,7 +116,8 @@ TEST_P(NeuronReachTest, IsReachedWhereTheActivationKeepsNothingBack) {
   const auto folded = [&](const std::vector<float>& matrix, int64_t j) {
     std::vector<double> row;
     double mean = 0.0, length = 0.0;
-    for (int64_t i = 0; i < kD; ++i) row.push_back(double{matrix[static_cast<size_t>(j * kD + i)]} * mlp.gain[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < kD; ++i)
+      row.push_back(double{matrix[static_cast<size_t>(j * kD + i)]} * mlp.gain[static_cast<size_t>(i)]);
     if (mlp.centered)
       for (const double value : row) mean += value / kD;
     for (double& value : row) length += (value -= mean) * value;
@@ -157,8 +159,8 @@ TEST_P(NeuronReachTest, GoesWithTheNeuron) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const Activator activation : {Activator::silu, Activator::gelu, Activator::gelu_tanh, Activator::quick_gelu,
-                                     Activator::relu})
+  for (const Activator activation :
+       {Activator::silu, Activator::gelu, Activator::gelu_tanh, Activator::quick_gelu, Activator::relu})
     for (const bool gated : {true, false})
       for (const bool centered : {true, false})
         for (const bool biased : {true, false})

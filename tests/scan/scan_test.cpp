@@ -67,7 +67,8 @@ TEST_F(TinyScan, FindsWhatIsPlanted) {
   EXPECT_EQ(result.dimensions[0].sign, 1);
   ASSERT_GE(result.neurons.size(), 2u);
   std::set<std::tuple<int, int64_t, bool>> first;
-  for (size_t i = 0; i < 2; ++i) first.insert({result.neurons[i].block, result.neurons[i].index, result.neurons[i].lean > 0});
+  for (size_t i = 0; i < 2; ++i)
+    first.insert({result.neurons[i].block, result.neurons[i].index, result.neurons[i].lean > 0});
   EXPECT_EQ(first, (std::set<std::tuple<int, int64_t, bool>>{{1, 7, true}, {2, 3, false}}));
   EXPECT_GT(result.neurons[0].share, 0.9);
   EXPECT_THAT(result.token_dims, ElementsAre(5));
@@ -161,9 +162,15 @@ TEST_F(TinyScan, JudgesAgainstARun) {
                  {"plateaus", {{{"dims", {5}}, {"values", {100.0}}}}},
                  {"writers_note", nullptr},
                  {"writers",
-                  {{{"block", 1}, {"dim", 5}, {"mlp", 100.0}, {"effect", "writes"},
+                  {{{"block", 1},
+                    {"dim", 5},
+                    {"mlp", 100.0},
+                    {"effect", "writes"},
                     {"neurons", {{{"index", 7}, {"share", 0.9}}, {{"index", 8}, {"share", 0.02}}}}},
-                   {{"block", 2}, {"dim", 5}, {"mlp", -90.0}, {"effect", "cancels"},
+                   {{"block", 2},
+                    {"dim", 5},
+                    {"mlp", -90.0},
+                    {"effect", "cancels"},
                     {"neurons", {{{"index", 3}, {"share", 0.9}}}}}}},
                  {"spikes", {{{"token", 0}, {"id", 9}, {"string", "I"}}, {{"token", 4}, {"id", 9}, {"string", "I"}}}}};
   const Json judged = judge(result, spikes, "spikes.json");
@@ -210,9 +217,9 @@ TEST_P(WritesOfAPass, StayWithinTheirBounds) {
     for (size_t dim = 0; dim < writes[block].bounds.size(); ++dim)
       for (const NeuronWrite& neuron : writes[block].neurons[dim])
         for (int64_t row = 0; row < activation.values.rows(); ++row) {
-          const double write = double{activation.values.row(row)[neuron.index]} *
-                               down[block].values[dim * static_cast<size_t>(down[block].columns) +
-                                                  static_cast<size_t>(neuron.index)];
+          const double write =
+              double{activation.values.row(row)[neuron.index]} *
+              down[block].values[dim * static_cast<size_t>(down[block].columns) + static_cast<size_t>(neuron.index)];
           ASSERT_LE(std::abs(write), neuron.bound * (1 + 1e-5) + 1e-6) << "block " << block << " dim " << dim;
           ASSERT_LE(neuron.bound, writes[block].bounds[dim]);
           ++compared;
@@ -228,8 +235,8 @@ TEST_P(WritesOfAPass, StayWithinTheirBounds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WritesOfAPass,
-                         ::testing::Values("llama", "gpt2_bare", "falcon", "falcon_new", "opt", "mpt", "gpt_neox", "qwen3",
-                                           "stablelm", "phi3", "bloom"),
+                         ::testing::Values("llama", "gpt2_bare", "falcon", "falcon_new", "opt", "mpt", "gpt_neox",
+                                           "qwen3", "stablelm", "phi3", "bloom"),
                          [](const auto& info) { return std::string(info.param); });
 
 /// Golden models with a spike written by one neuron of block 0.
@@ -248,8 +255,8 @@ TEST_P(PlantedModel, IsFound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PlantedModel,
-                         ::testing::Values("llama", "mistral", "qwen2", "phi3", "gpt2", "gpt_neox", "gemma3_text", "vit",
-                                           "dinov2"),
+                         ::testing::Values("llama", "mistral", "qwen2", "phi3", "gpt2", "gpt_neox", "gemma3_text",
+                                           "vit", "dinov2"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(ScanOfGoldenModels, WithoutSpikesNothingLeads) {
@@ -291,8 +298,8 @@ TEST(ScanOfSmolLM2, FindsDimensionWritersAndTokens) {
   std::map<std::pair<int, int64_t>, std::pair<size_t, double>> ranks;
   for (size_t i = 0; i < result.neurons.size(); ++i)
     ranks.try_emplace({result.neurons[i].block, result.neurons[i].index}, i, result.neurons[i].lean);
-  for (const auto& [block, index, writes] : {std::tuple(11, int64_t{1229}, true), {11, 1487, true}, {28, 678, false},
-                                             {2, 430, true}, {9, 200, false}}) {
+  for (const auto& [block, index, writes] :
+       {std::tuple(11, int64_t{1229}, true), {11, 1487, true}, {28, 678, false}, {2, 430, true}, {9, 200, false}}) {
     const auto& [rank, lean] = ranks.at({block, index});
     EXPECT_LT(rank, 15u) << block << " " << index;
     EXPECT_EQ(lean > 0, writes) << block << " " << index;
