@@ -7,6 +7,7 @@
 #include "analyses/interventions/interventions.h"
 #include "analyses/null_space/null_space.h"
 #include "analyses/rope_bands/rope_bands.h"
+#include "analyses/scan/scan_section.h"
 #include "analyses/sinks/sinks.h"
 #include "analyses/spikes/spikes.h"
 
@@ -26,7 +27,8 @@ std::span<const Analysis> analyses() {
 
 std::span<const Analysis> experiments() {
   static const std::array table = {
-      Analysis{"interventions", "Interventions", nullptr, nullptr, interventions_section},
+      Analysis{"interventions", "Interventions", nullptr, nullptr, interventions_section, "intervene"},
+      Analysis{"scan", "From the weights alone", nullptr, nullptr, scan_section, "scan"},
   };
   return table;
 }

@@ -50,12 +50,13 @@ struct Analysis {
   Json (*run)(const AnalysisInput& input, H5File& arrays);
   /// Figures from the results (the JSON with the common keys), the arrays and the dump.
   Section (*section)(const Json& results, const H5File& arrays, const DumpReader& dump);
+  std::string_view command = "analyze";  ///< the sub-command that makes its results
 };
 
 /// All analyses, in the order of the report.
 std::span<const Analysis> analyses();
-/// What sub-commands that run the model leave as results (`needs` and `run` are null); after the analyses in the
-/// report.
+/// What sub-commands of their own leave as results (`needs` and `run` are null): those that run the model, or need no
+/// dump. After the analyses in the report.
 std::span<const Analysis> experiments();
 /// nullptr when there is none of that name.
 const Analysis* find_analysis(std::string_view name);

@@ -28,22 +28,42 @@ std::string fingerprint(const DumpReader& dump) {
   return hash.hex();
 }
 
-Json with_common_keys(std::string_view name, const DumpReader& dump, double seconds, Json own) {
+/// `of` has the keys that say what the results are of.
+Json with_common_keys(std::string_view name, Json of, double seconds, Json own) {
   Json json;
   json["analysis"] = name;
   json["version"] = version();
-  json["model"] = dump.info().model_name;
-  json["windows"] = dump.tokens().n_prompts();
-  json["tokens"] = dump.tokens().size();
-  json["dump_sha256"] = fingerprint(dump);
+  for (auto& [key, value] : of.items()) json[key] = std::move(value);
   json["seconds"] = seconds;
   json["applicable"] = true;
   for (auto& [key, value] : own.items()) json[key] = std::move(value);
   return json;
 }
 
+void write_results(const std::filesystem::path& out, std::string_view name, const Json& of,
+                   const std::function<Json(H5File& arrays)>& compute) {
+  const auto start = std::chrono::steady_clock::now();
+  OutputFile arrays_file(results_file(out, name, ".h5"));
+  H5File arrays = H5File::create(arrays_file.temporary());
+  Json own = compute(arrays);
+  arrays.set_attribute("/", "format", "spikescope-results");
+  arrays.set_attribute("/", "analysis", name);
+  arrays.set_attribute("/", "version", version());
+  arrays.close();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Pieces of a vocabulary need not be valid UTF-8, JSON has to be.
+  const std::string text =
+      with_common_keys(name, of, seconds, std::move(own)).dump(1, ' ', false, Json::error_handler_t::replace);
+  arrays_file.commit();
+  write_file(results_file(out, name, ".json"), text + "\n");
+}
+
 /// Why these are not results of the dump; empty: they are.
 std::string why_of_another_dump(const Json& results, const DumpReader& dump, const std::string& file) {
+  if (results.contains("model_sha256"))  // of weights alone
+    return json_get<std::string>(results, "model_sha256", file) == dump.info().model_sha256
+               ? ""
+               : "results of other weights than the dump beside them";
   const auto expected = std::pair(dump.tokens().n_prompts(), dump.tokens().size());
   const auto found = std::pair(json_get<int64_t>(results, "windows", file), json_get<int64_t>(results, "tokens", file));
   const std::string model = json_get<std::string>(results, "model", file);
@@ -67,7 +87,7 @@ Section read_section(const Analysis& analysis, const Json& results, const DumpRe
     return analysis.section(results, arrays, dump);
   } catch (const Json::exception& error) {
     fail("{}: not results as this version writes them ({}): run `spikescope {}` again", file.string(), error.what(),
-         analysis.run ? "analyze" : "intervene");
+         analysis.command);
   }
 }
 
@@ -88,20 +108,17 @@ void run_analyses(const std::filesystem::path& out, std::span<const Analysis* co
 }
 
 void make_results(const DumpReader& dump, std::string_view name, const std::function<Json(H5File& arrays)>& compute) {
-  const auto start = std::chrono::steady_clock::now();
-  OutputFile arrays_file(results_file(dump.out(), name, ".h5"));
-  H5File arrays = H5File::create(arrays_file.temporary());
-  Json own = compute(arrays);
-  arrays.set_attribute("/", "format", "spikescope-results");
-  arrays.set_attribute("/", "analysis", name);
-  arrays.set_attribute("/", "version", version());
-  arrays.close();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  // Pieces of a vocabulary need not be valid UTF-8, JSON has to be.
-  const std::string text =
-      with_common_keys(name, dump, seconds, std::move(own)).dump(1, ' ', false, Json::error_handler_t::replace);
-  arrays_file.commit();
-  write_file(results_file(dump.out(), name, ".json"), text + "\n");
+  write_results(dump.out(), name,
+                {{"model", dump.info().model_name},
+                 {"windows", dump.tokens().n_prompts()},
+                 {"tokens", dump.tokens().size()},
+                 {"dump_sha256", fingerprint(dump)}},
+                compute);
+}
+
+void make_weight_results(const std::filesystem::path& out, std::string_view name, const std::string& model,
+                         const std::function<Json(H5File& arrays)>& compute) {
+  write_results(out, name, {{"model", model}, {"windows", 0}, {"tokens", 0}}, compute);
 }
 
 std::vector<AnalysisResult> load_results(const std::filesystem::path& out) {
@@ -117,7 +134,7 @@ std::vector<AnalysisResult> load_results(const std::filesystem::path& out) {
       if (other.empty())
         result.section = read_section(analysis, result.results, dump);
       else
-        result.section.summary = fmt::format("Not shown: these are {}. Run `spikescope intervene` again.", other);
+        result.section.summary = fmt::format("Not shown: these are {}. Run `spikescope {}` again.", other, analysis.command);
       loaded.push_back(std::move(result));
     }
   }

@@ -28,6 +28,11 @@ void run_analyses(const std::filesystem::path& out, std::span<const Analysis* co
 /// those that `compute` returns; the arrays are what it fills in.
 void make_results(const DumpReader& dump, std::string_view name, const std::function<Json(H5File& arrays)>& compute);
 
+/// The same under any OUT, of weights alone: `compute` returns the weights' `model_sha256` among its keys, by which a
+/// report knows them; there are 0 windows and tokens.
+void make_weight_results(const std::filesystem::path& out, std::string_view name, const std::string& model,
+                         const std::function<Json(H5File& arrays)>& compute);
+
 /// Results of one analysis as the report shows them.
 struct AnalysisResult {
   const Analysis* analysis = nullptr;
