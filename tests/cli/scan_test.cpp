@@ -19,7 +19,8 @@ using testing::ProgramResult;
 using testing::run_program;
 using ::testing::SizeIs;
 
-/// The tiny model whose neuron 7 of block 0 writes to dimension 5, and reads token 33.
+/// The tiny model whose neuron 7 of block 0 writes to dimension 5 and neuron 3 of block 2 cancels it; both read
+/// token 33.
 class Scan : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -30,12 +31,14 @@ class Scan : public ::testing::Test {
         if (tensor.name == name) return tensor.values;
       throw std::logic_error(name);
     };
-    const std::string mlp = "model.layers.0.mlp.";
-    for (size_t i = 0; i < 16; ++i) {
-      const float along = values("model.embed_tokens.weight")[33 * 16 + i];
-      for (const char* name : {"gate_proj.weight", "up_proj.weight"}) values(mlp + name)[7 * 16 + i] = along;
+    for (const auto& [block, neuron, written] : {std::tuple{0, size_t{7}, 300.0f}, {2, size_t{3}, -60.0f}}) {
+      const std::string mlp = "model.layers." + std::to_string(block) + ".mlp.";
+      for (size_t i = 0; i < 16; ++i) {
+        const float along = values("model.embed_tokens.weight")[33 * 16 + i];
+        for (const char* name : {"gate_proj.weight", "up_proj.weight"}) values(mlp + name)[neuron * 16 + i] = along;
+      }
+      values(mlp + "down_proj.weight")[5 * 24 + neuron] = written;
     }
-    values(mlp + "down_proj.weight")[5 * 24 + 7] = 30.0f;
     testing::write_tensors(folder_ / "tiny/model.safetensors", tensors);
   }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
