@@ -31,6 +31,7 @@ void add_capture(CLI::App& app, Session& session);
 void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
+void add_notebook(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);

@@ -1,0 +1,40 @@
+# %%
+convergence = load("convergence")
+templates = h5py.File(run / "results/convergence.h5", "r")["/templates"]  # [blocks, width]: mean vectors of the spike tokens
+print(f"{convergence['verdict']['claim']}: {convergence['verdict']['verdict']}")
+
+
+def draw_groups(axes, key):
+    """A measure of each group of tokens by layer, with its standard error over windows."""
+    for group, name in {"spike": "spike tokens", "varying": "varying spike tokens", "random_first": "random first tokens",
+                        "latest": "latest or first tokens, no spikes", "ordinary": "ordinary tokens"}.items():
+        rows = [layer[group] or {} for layer in convergence["layers"]]  # None: no such tokens in this layer
+        value = np.array([row.get(key) for row in rows], float)
+        error = np.array([row.get(key + "_se") for row in rows], float)
+        if np.isfinite(value).any():
+            axes.plot(value, "--o" if group in ("random_first", "latest") else "-o", label=name)
+            axes.fill_between(range(len(value)), value - error, value + error, alpha=0.2)
+    shade_plateaus(axes, convergence)
+    axes.legend()
+
+
+# %% figure="convergence-cosine"
+figure, axes = plt.subplots()
+draw_groups(axes, "cosine")
+axes.set(xlabel="layer", ylabel="mean cosine")
+plt.show()
+
+# %% figure="convergence-deviation"
+figure, axes = plt.subplots()
+draw_groups(axes, "deviation")
+axes.set(xlabel="layer", ylabel="deviation", yscale="log")
+plt.show()
+
+# %% figure="convergence-layers"
+cosine = np.array(convergence["across_layers"], float)
+figure, axes = plt.subplots(figsize=(6.5, 5.5))
+image = axes.imshow(cosine, origin="lower", vmax=1, interpolation="nearest")
+axes.grid(False)
+axes.set(xlabel="layer", ylabel="layer")
+figure.colorbar(image, label="cosine of templates")
+plt.show()

@@ -1,0 +1,46 @@
+# %%
+interventions = load("interventions")
+baseline = interventions["baseline"]
+print(f"{'loss':>9} {'difference':>12}")
+print(f"{baseline['loss']:9.4f} {'':>12}  baseline")
+for intervention in interventions["runs"]:
+    loss, difference = np.array([intervention["loss"], intervention["difference"]], float)
+    print(f"{loss:9.4f} {difference:+12.4f}  {intervention['name']}")
+
+# %% figure="interventions-loss"
+def plateau_name(intervention):
+    """Whose spikes are changed: one plateau's, all, or what the user asked for."""
+    if intervention["given"]:
+        return "yours"
+    if intervention["plateau"] is None:
+        return "all plateaus"
+    plateau = interventions["plateaus"][intervention["plateau"]]
+    return f"layers {plateau['first']} to {plateau['last']}"
+
+
+names = list(dict.fromkeys(intervention["what"] for intervention in interventions["runs"]))
+groups = list(dict.fromkeys(plateau_name(intervention) for intervention in interventions["runs"]))
+width = 0.8 / len(groups)
+figure, axes = plt.subplots(figsize=(10, 5))
+for index, group in enumerate(groups):
+    chosen = [intervention for intervention in interventions["runs"] if plateau_name(intervention) == group]
+    axes.bar([names.index(intervention["what"]) + (index + 0.5) * width - 0.4 for intervention in chosen],
+             np.array([intervention["difference"] for intervention in chosen], float), width, label=group,
+             yerr=np.array([intervention["difference_se"] for intervention in chosen], float))
+axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+axes.set(ylabel="rise of the loss (nats a token)")
+axes.legend()
+plt.show()
+
+# %% figure="interventions-attention"
+tested = [intervention["plateau"] for intervention in interventions["runs"] if intervention["what"] == "zero"]
+largest = max(tested, key=lambda plateau: abs(interventions["plateaus"][plateau]["value"]))
+figure, axes = plt.subplots()
+axes.plot(np.array(baseline["spike_attention"], float), "o-", label="baseline")
+for intervention in interventions["runs"]:
+    if (intervention["what"], intervention["plateau"]) in {("zero", largest), ("writers off", largest), ("templates inserted", None)}:
+        axes.plot(np.array(intervention["spike_attention"], float), "o-", label=intervention["name"])
+shade_plateaus(axes, interventions)
+axes.set(xlabel="block", ylabel="attention on spike tokens")
+axes.legend()
+plt.show()
