@@ -19,14 +19,16 @@ def plateau_name(intervention):
 
 
 names = list(dict.fromkeys(intervention["what"] for intervention in interventions["runs"]))
-groups = list(dict.fromkeys(plateau_name(intervention) for intervention in interventions["runs"]))
-width = 0.8 / len(groups)
+colors = {}
 figure, axes = plt.subplots(figsize=(10, 5))
-for index, group in enumerate(groups):
-    chosen = [intervention for intervention in interventions["runs"] if plateau_name(intervention) == group]
-    axes.bar([names.index(intervention["what"]) + (index + 0.5) * width - 0.4 for intervention in chosen],
-             np.array([intervention["difference"] for intervention in chosen], float), width, label=group,
-             yerr=np.array([intervention["difference_se"] for intervention in chosen], float))
+for place, name in enumerate(names):
+    same = [intervention for intervention in interventions["runs"] if intervention["what"] == name]
+    width = 0.8 / max(2, len(same))
+    for index, intervention in enumerate(same):
+        group = plateau_name(intervention)
+        difference, error = np.array([intervention["difference"], intervention["difference_se"]], float)
+        axes.bar(place + (index - (len(same) - 1) / 2) * width, difference, width, yerr=error,
+                 label="" if group in colors else group, color=colors.setdefault(group, f"C{len(colors)}"))
 axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
 axes.set(ylabel="rise of the loss (nats a token)")
 axes.legend()

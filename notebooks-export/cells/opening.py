@@ -13,7 +13,6 @@ plt.rcParams.update({
     "figure.constrained_layout.use": True,
     "axes.grid": True,
     "grid.alpha": 0.3,
-    "legend.frameon": False,
     "lines.markersize": 4,
     "axes.prop_cycle": plt.cycler(color=["#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"]),
 })

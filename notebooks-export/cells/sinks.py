@@ -19,14 +19,14 @@ draw(axes, sinks, "mass", "o-", "mass on spike tokens")
 draw(axes, sinks, "latest_mass", "-", "mass on latest spike tokens")
 shade_plateaus(axes, sinks)
 axes.set(xlabel="block", ylabel="share", ylim=(0, 1))
-axes.legend(loc="upper left")
+curves = list(axes.get_lines())
 spike = np.array([layer["spike"] for layer in sinks["layers"]], float)
 if np.isfinite(spike).any():
     right = axes.twinx()
-    right.plot(spike, "o--", color="#e69f00", label="largest spike (right)")
+    curves += right.plot(spike, "o--", color="#e69f00", label="largest spike (right)")
     right.set(ylabel="largest spike |h|", yscale="log")
     right.grid(False)
-    right.legend(loc="upper right")
+axes.legend(handles=curves, loc="lower center", bbox_to_anchor=(0.5, 1), ncol=4)
 plt.show()
 
 # %% figure="sinks-tokens-*"

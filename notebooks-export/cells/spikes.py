@@ -22,12 +22,14 @@ last = min(first + 24, offsets[prompt + 1] - offsets[prompt])
 
 for layer in dict.fromkeys(layer for layer in chosen_layers if layer >= 0):
     magnitude = np.abs(residual(layer)[offsets[prompt] + first : offsets[prompt] + last].astype(float))
-    axes = plt.figure(figsize=(9, 6)).add_subplot(projection="3d")
+    axes = plt.figure(figsize=(9, 7), constrained_layout=False).add_subplot(projection="3d")
     for row in reversed(range(len(magnitude))):
         axes.plot(range(magnitude.shape[1]), magnitude[row], zs=first + row, zdir="y", linewidth=0.8, color="#2a6f9e")
-    axes.set(xlabel="dimension", zlabel="|h|", title=f"|h| in layer {layer}")
-    axes.set_yticks(range(first, last), [token_label(prompt, token) for token in range(first, last)], fontsize=6)
-    axes.view_init(elev=25, azim=-60)
+    axes.set(xlabel="dimension", title=f"|h| in layer {layer}")
+    axes.set_yticks(range(first, last, 2), [token_label(prompt, token) for token in range(first, last, 2)],
+                    fontsize=7, ha="left", va="center")
+    axes.set_box_aspect((1, 1.3, 0.7))
+    axes.view_init(elev=25, azim=-45)
 plt.show()
 
 # %% figure="spikes-magnitude"
