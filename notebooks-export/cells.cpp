@@ -55,7 +55,8 @@ std::vector<Cell> parse_cells(std::string_view text, std::string_view name) {
 
 std::vector<Cell> cells_of(std::string_view name) {
   const auto sources = cell_sources();
-  const auto found = std::find_if(sources.begin(), sources.end(), [&](const CellSource& source) { return source.name == name; });
+  const auto found =
+      std::find_if(sources.begin(), sources.end(), [&](const CellSource& source) { return source.name == name; });
   return found == sources.end() ? std::vector<Cell>() : parse_cells(found->text, fmt::format("cells/{}.py", name));
 }
 

@@ -1,4 +1,5 @@
-// Sources of notebook cells: plain Python in notebooks-export/cells, in the percent format that editors and jupytext know.
+// Sources of notebook cells: plain Python in notebooks-export/cells, in the percent format that editors and jupytext
+// know.
 //
 //     # %% [markdown]
 //     # Text, each line a comment.
@@ -20,8 +21,8 @@ namespace spikescope {
 struct Cell {
   enum class Kind { markdown, code };
   Kind kind = Kind::code;
-  std::string source;                    ///< without the marker, the comment signs of markdown, and blank lines around
-  std::vector<std::string> figures = {}; ///< globs of the ids of the figures that a code cell draws
+  std::string source;                     ///< without the marker, the comment signs of markdown, and blank lines around
+  std::vector<std::string> figures = {};  ///< globs of the ids of the figures that a code cell draws
 };
 
 /// The cells of a source; `name` names it in messages. Throws Error for text before the first marker, a marker that is

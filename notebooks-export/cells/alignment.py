@@ -24,9 +24,9 @@ axes.legend()
 plt.show()
 
 # %% figure="alignment-heads"
-gap = np.array([[head["logit_gap"] for head in layer["heads"]] for layer in alignment["layers"]], float)
+gap = [[head["logit_gap"] for head in layer["heads"]] for layer in alignment["layers"]]
 figure, axes = plt.subplots(figsize=(6, 6))
-image = axes.imshow(gap, origin="lower", aspect="auto", interpolation="nearest")
+image = axes.imshow(np.array(gap, float), origin="lower", aspect="auto", interpolation="nearest")
 axes.grid(False)
 axes.set(xlabel="head", ylabel="layer")
 figure.colorbar(image, label="logit gap")

@@ -1,18 +1,26 @@
 # %%
 convergence = load("convergence")
-templates = h5py.File(run / "results/convergence.h5", "r")["/templates"]  # [blocks, width]: mean vectors of the spike tokens
+# Mean vectors of the spike tokens, [blocks, width].
+templates = h5py.File(run / "results/convergence.h5", "r")["/templates"]
 print(f"{convergence['verdict']['claim']}: {convergence['verdict']['verdict']}")
 
 
 def draw_groups(axes, key):
     """A measure of each group of tokens by layer, with its standard error over windows."""
-    for group, name in {"spike": "spike tokens", "varying": "varying spike tokens", "random_first": "random first tokens",
-                        "latest": "latest or first tokens, no spikes", "ordinary": "ordinary tokens"}.items():
-        rows = [layer[group] or {} for layer in convergence["layers"]]  # None: no such tokens in this layer
+    groups = {
+        "spike": "spike tokens",
+        "varying": "varying spike tokens",
+        "random_first": "random first tokens",
+        "latest": "latest or first tokens, no spikes",
+        "ordinary": "ordinary tokens",
+    }
+    for group, name in groups.items():
+        rows = [layer[group] or {} for layer in convergence["layers"]]  # None: no such tokens
         value = np.array([row.get(key) for row in rows], float)
         error = np.array([row.get(key + "_se") for row in rows], float)
         if np.isfinite(value).any():
-            axes.plot(value, "--o" if group in ("random_first", "latest") else "-o", label=name)
+            style = "o--" if group in ("random_first", "latest") else "o-"
+            axes.plot(value, style, label=name)
             axes.fill_between(range(len(value)), value - error, value + error, alpha=0.2)
     shade_plateaus(axes, convergence)
     axes.legend()

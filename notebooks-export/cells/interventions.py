@@ -18,30 +18,35 @@ def plateau_name(intervention):
     return f"layers {plateau['first']} to {plateau['last']}"
 
 
-names = list(dict.fromkeys(intervention["what"] for intervention in interventions["runs"]))
+runs = interventions["runs"]
+names = list(dict.fromkeys(intervention["what"] for intervention in runs))
 colors = {}
 figure, axes = plt.subplots(figsize=(10, 5))
 for place, name in enumerate(names):
-    same = [intervention for intervention in interventions["runs"] if intervention["what"] == name]
+    same = [intervention for intervention in runs if intervention["what"] == name]
     width = 0.8 / max(2, len(same))
     for index, intervention in enumerate(same):
+        rise, error = np.array([intervention["difference"], intervention["difference_se"]], float)
+        x = place + (index - (len(same) - 1) / 2) * width
         group = plateau_name(intervention)
-        difference, error = np.array([intervention["difference"], intervention["difference_se"]], float)
-        axes.bar(place + (index - (len(same) - 1) / 2) * width, difference, width, yerr=error,
-                 label="" if group in colors else group, color=colors.setdefault(group, f"C{len(colors)}"))
+        label = "" if group in colors else group
+        color = colors.setdefault(group, f"C{len(colors)}")
+        axes.bar(x, rise, width, yerr=error, label=label, color=color)
 axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
 axes.set(ylabel="rise of the loss (nats a token)")
 axes.legend()
 plt.show()
 
 # %% figure="interventions-attention"
-tested = [intervention["plateau"] for intervention in interventions["runs"] if intervention["what"] == "zero"]
+tested = [one["plateau"] for one in interventions["runs"] if one["what"] == "zero"]
 largest = max(tested, key=lambda plateau: abs(interventions["plateaus"][plateau]["value"]))
+shown = [("zero", largest), ("writers off", largest), ("templates inserted", None)]
 figure, axes = plt.subplots()
 axes.plot(np.array(baseline["spike_attention"], float), "o-", label="baseline")
 for intervention in interventions["runs"]:
-    if (intervention["what"], intervention["plateau"]) in {("zero", largest), ("writers off", largest), ("templates inserted", None)}:
-        axes.plot(np.array(intervention["spike_attention"], float), "o-", label=intervention["name"])
+    if (intervention["what"], intervention["plateau"]) in shown:
+        attention = np.array(intervention["spike_attention"], float)
+        axes.plot(attention, "o-", label=intervention["name"])
 shade_plateaus(axes, interventions)
 axes.set(xlabel="block", ylabel="attention on spike tokens")
 axes.legend()

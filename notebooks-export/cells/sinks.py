@@ -1,8 +1,8 @@
 # %%
 sinks = load("sinks")
 sink_arrays = h5py.File(run / "results/sinks.h5", "r")
-alpha = sink_arrays["/alpha"][:]  # [blocks, heads]: attention that queries t >= 1 give to the first token
-print(f"{sinks['sink_rate']:.1%} of {alpha.size} heads are sinks; mean alpha {sinks['mean_alpha']:.3f}")
+alpha = sink_arrays["/alpha"][:]  # [blocks, heads]: attention of queries t >= 1 on the first token
+print(f"{sinks['sink_rate']:.1%} of {alpha.size} heads are sinks, mean {sinks['mean_alpha']:.3f}")
 
 # %% figure="sinks-heads"
 figure, axes = plt.subplots(figsize=(6, 6))
@@ -31,31 +31,34 @@ plt.show()
 
 # %% figure="sinks-tokens-*"
 received = sink_arrays["/received"]  # [blocks, N]
-members = sink_arrays["/plateau_tokens"][:] if "/plateau_tokens" in sink_arrays else np.empty((0, 3), int)
-shown = []  # name, blocks, prompt with the most spike tokens, these tokens
+shown = {}  # by blocks: the prompt with the most spike tokens, and these tokens
 for index, plateau in enumerate(sinks["plateaus"]):
-    of_plateau = members[members[:, 0] == index]
-    if len(of_plateau) and plateau["first"] < len(alpha):
-        prompt = np.bincount(of_plateau[:, 1]).argmax()
-        shown.append((f"blocks {plateau['first']} to {plateau['last']}", slice(plateau["first"], plateau["last"] + 1), prompt,
-                      of_plateau[of_plateau[:, 1] == prompt, 2]))
+    members = sink_arrays["/plateau_tokens"][:]  # rows of plateau, prompt, token
+    members = members[members[:, 0] == index]
+    if len(members) and plateau["first"] < len(alpha):
+        prompt = np.bincount(members[:, 1]).argmax()
+        blocks = range(len(alpha))[plateau["first"] : plateau["last"] + 1]
+        shown[blocks] = prompt, members[members[:, 1] == prompt, 2]
+shown = shown or {range(len(alpha)): (0, [])}
 
 columns = 10
-for name, blocks, prompt, spike_tokens in shown[:3] or [("all blocks", slice(None), 0, [])]:
+for blocks, (prompt, spike_tokens) in list(shown.items())[:3]:
     length = min(offsets[prompt + 1] - offsets[prompt], 200)
-    share = received[blocks, offsets[prompt] : offsets[prompt] + length].mean(axis=0)
+    rows = slice(offsets[prompt], offsets[prompt] + length)
+    share = received[blocks[0] : blocks[-1] + 1, rows].mean(axis=0)
     grid = np.full(-(-length // columns) * columns, np.nan)
     grid[:length] = share
     figure, axes = plt.subplots(figsize=(11, 1 + 0.32 * len(grid) / columns))
     image = axes.imshow(grid.reshape(-1, columns), cmap="Blues", norm="log", aspect="auto")
     for token in range(length):
         y, x = divmod(token, columns)
-        axes.text(x, y, token_label(prompt, token)[:16], ha="center", va="center", fontsize=7,
-                  color="white" if share[token] > 0.3 * share.max() else "black")
+        color = "white" if share[token] > 0.3 * share.max() else "black"
+        label = token_label(prompt, token)[:16]
+        axes.text(x, y, label, ha="center", va="center", fontsize=7, color=color)
         if token in spike_tokens:
-            axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#d55e00", linewidth=2))
+            axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec="C1", lw=2))
     axes.set_axis_off()
-    axes.set_title(f"{name}, prompt {prompt}; spike tokens outlined")
+    axes.set_title(f"blocks {blocks[0]} to {blocks[-1]}, prompt {prompt}; spike tokens outlined")
     figure.colorbar(image, label="attention received")
 plt.show()
 

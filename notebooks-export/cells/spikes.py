@@ -3,8 +3,8 @@ spikes = load("spikes")
 states = spikes["layers"]  # one a residual state, r_0 to r_L
 layers = [state["layer"] for state in states]
 for plateau in spikes["plateaus"]:
-    print(f"r_{plateau['first']} to r_{plateau['last']}: {plateau['tokens']} tokens, about {plateau['value']:.0f} "
-          f"in dimension {plateau['dims'][0]}")
+    print(f"r_{plateau['first']} to r_{plateau['last']}: {plateau['tokens']} tokens, "
+          f"about {plateau['value']:.0f} in dimension {plateau['dims'][0]}")
 
 # %% figure="spikes-surface-*"
 def middle(plateau):
@@ -13,21 +13,24 @@ def middle(plateau):
 
 plateaus = spikes["plateaus"]
 if plateaus:  # before the first spike, on the first plateau, on the last
-    chosen_layers = [min(spike["birth"] for spike in spikes["spikes"]) - 1, middle(plateaus[0]), middle(plateaus[-1])]
+    birth = min(spike["birth"] for spike in spikes["spikes"])
+    chosen_layers = [birth - 1, middle(plateaus[0]), middle(plateaus[-1])]
     prompt, token = spikes["spikes"][0]["prompt"], spikes["spikes"][0]["token"]
 else:
-    chosen_layers, prompt, token = [n_layers // 2], 0, 0
+    chosen_layers, prompt, token = [len(states) // 2], 0, 0
 first = max(0, token - 12)  # 24 tokens around the spike
 last = min(first + 24, offsets[prompt + 1] - offsets[prompt])
+rows = slice(offsets[prompt] + first, offsets[prompt] + last)
 
 for layer in dict.fromkeys(layer for layer in chosen_layers if layer >= 0):
-    magnitude = np.abs(residual(layer)[offsets[prompt] + first : offsets[prompt] + last].astype(float))
+    magnitude = np.abs(residual(layer)[rows].astype(float))  # [tokens, width]
     axes = plt.figure(figsize=(9, 7), constrained_layout=False).add_subplot(projection="3d")
     for row in reversed(range(len(magnitude))):
-        axes.plot(range(magnitude.shape[1]), magnitude[row], zs=first + row, zdir="y", linewidth=0.8, color="#2a6f9e")
+        axes.plot(magnitude[row], zs=first + row, zdir="y", linewidth=0.8, color="#2a6f9e")
     axes.set(xlabel="dimension", title=f"|h| in layer {layer}")
-    axes.set_yticks(range(first, last, 2), [token_label(prompt, token) for token in range(first, last, 2)],
-                    fontsize=7, ha="left", va="center")
+    ticks = range(first, last, 2)
+    labels = [token_label(prompt, token) for token in ticks]
+    axes.set_yticks(ticks, labels, fontsize=7, ha="left", va="center")
     axes.set_box_aspect((1, 1.3, 0.7))
     axes.view_init(elev=25, azim=-45)
 plt.show()
@@ -36,7 +39,8 @@ plt.show()
 median = np.array([state["median"] for state in states], float)
 figure, axes = plt.subplots()
 for rank, name in enumerate(["largest |h|", "second", "third"]):
-    axes.plot(layers, [abs(state["top"][rank]["value"]) for state in states], marker="o" if rank == 0 else "", label=name)
+    value = [abs(state["top"][rank]["value"]) for state in states]
+    axes.plot(layers, value, "o-" if rank == 0 else "-", label=name)
 axes.plot(layers, median, label="median |h|")
 axes.plot(layers, np.maximum(100, 1000 * median), "--", label="published threshold")
 shade_plateaus(axes, spikes)
@@ -48,7 +52,7 @@ plt.show()
 names, mlp_share, attention_share = [], [], []
 for writer in spikes["writers"]:
     plateau = spikes["plateaus"][writer["plateau"]]
-    level = plateau["values"][plateau["dims"].index(writer["dim"])]  # of the spike on its plateau
+    level = plateau["values"][plateau["dims"].index(writer["dim"])]  # typical value of the spike
     names.append(f"{writer['block']}:{writer['dim']}")
     mlp_share.append(writer["mlp"] / level)
     attention_share.append(writer["attention"] / level)

@@ -100,6 +100,8 @@ CaptureSummary run_all(CaptureOptions& options, const Session& session);
 /// not compared once more, which would read it once more.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
                      bool just_captured, uint64_t seed, const Session& session);
+/// Throws UsageError: there is no such analysis among those `known`, but perhaps one of a similar name.
+[[noreturn]] void fail_unknown_analysis(const std::string& name, const std::vector<std::string>& known);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
 

@@ -1,12 +1,10 @@
 #include "notebooks-export/notebook.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "base/fail.h"
-#include "base/nearest.h"
 #include "cli/command.h"
 #include "io/output_file.h"
 
@@ -25,13 +23,8 @@ void check_names(const std::vector<std::string>& names) {
   std::vector<std::string> known;
   for (const auto table : {analyses(), experiments()})
     for (const Analysis& analysis : table) known.emplace_back(analysis.name);
-  for (const std::string& name : names) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    const std::string nearest = nearest_name(name, known);
-    fail_usage("there is no analysis '{}'; {}", name,
-               nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", "))
-                               : fmt::format("did you mean '{}'?", nearest));
-  }
+  for (const std::string& name : names)
+    if (std::find(known.begin(), known.end(), name) == known.end()) fail_unknown_analysis(name, known);
 }
 
 /// The results of these names, in the order of the report; all where none is named.
@@ -62,9 +55,12 @@ int notebook(const Options& options, const Session& session) {
   const fs::path folder = fs::absolute(path).parent_path();
   const Json json = make_notebook(dump.info(), results, fs::relative(options.out, folder));
   write_file(path, json_text(json, 1) + "\n");
-  for (const std::string& id : undrawn_figures(results)) note(session, fmt::format("note: no cell draws {}", id));
+  const std::vector<std::string> undrawn = undrawn_figures(results);
+  for (const std::string& id : undrawn) note(session, fmt::format("note: no cell draws {}", id));
   if (session.json)
-    fmt::print("{}\n", json_text({{"notebook", path.string()}, {"cells", json.at("cells").size()}}));
+    fmt::print(
+        "{}\n",
+        json_text({{"notebook", path.string()}, {"cells", json.at("cells").size()}, {"undrawn_figures", undrawn}}));
   else
     fmt::print("notebook: {}\n", path.string());
   return 0;
@@ -87,9 +83,8 @@ are there to be changed. It needs h5py, numpy and matplotlib. A notebook that is
   command->add_option("--output", options->output, "File to write (default: OUT/notebook.ipynb)");
   command->add_option("--only,--analysis", options->only, "Analyses to draw, by name (repeatable)");
   command->add_flag("--force", options->force, "Write over a notebook that is there");
-  command->callback([options, &session] {
-    session.action = [options, &session] { return notebook(*options, session); };
-  });
+  command->callback(
+      [options, &session] { session.action = [options, &session] { return notebook(*options, session); }; });
 }
 
 }  // namespace spikescope
