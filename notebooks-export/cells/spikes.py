@@ -26,7 +26,8 @@ for layer in dict.fromkeys(layer for layer in chosen_layers if layer >= 0):
     magnitude = np.abs(residual(layer)[rows].astype(float))  # [tokens, width]
     axes = plt.figure(figsize=(9, 7), constrained_layout=False).add_subplot(projection="3d")
     for row in reversed(range(len(magnitude))):
-        axes.plot(magnitude[row], zs=first + row, zdir="y", linewidth=0.8, color="#2a6f9e")
+        height = magnitude[row]
+        axes.plot(range(len(height)), height, zs=first + row, zdir="y", lw=0.8, color="#2a6f9e")
     axes.set(xlabel="dimension", title=f"|h| in layer {layer}")
     ticks = range(first, last, 2)
     labels = [token_label(prompt, token) for token in ticks]
