@@ -5,6 +5,7 @@
 
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "analyses/analysis.h"
 #include "base/error.h"

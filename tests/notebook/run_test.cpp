@@ -1,10 +1,11 @@
 // `spikescope notebook` on runs of real models, and the notebooks themselves run by Jupyter.
 #include "analyses/run.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <regex>
+#include <memory>
 
 #include "../cli/program.h"
 #include "capture/capture.h"
@@ -85,9 +86,10 @@ bool has_jupyter() {
   return found;
 }
 
-#define SKIP_WITHOUT_JUPYTER()                                                                              \
-  if (!has_jupyter()) GTEST_SKIP() << "needs python3-nbconvert, python3-ipykernel, python3-matplotlib and " \
-                                      "python3-h5py"
+#define SKIP_WITHOUT_JUPYTER()                                                          \
+  if (!has_jupyter())                                                                   \
+  GTEST_SKIP() << "needs python3-nbconvert, python3-ipykernel, python3-matplotlib and " \
+                  "python3-h5py"
 
 /// Runs the notebook as Jupyter does and returns it with its outputs. A cell that fails fails the test.
 Json execute(const fs::path& notebook) {
@@ -181,7 +183,6 @@ TEST_F(NotebookProgram, DrawsEveryFigureAndRuns) {
   const Json executed = execute(*folder_ / "a/b/n.ipynb");
   EXPECT_GE(figures_of(*folder_ / "run"), 20u);
   expect_drawn(executed, figures_of(*folder_ / "run"));
-  const Json spikes = read_json_file(*folder_ / "run/results/spikes.json");
   EXPECT_THAT(printed(executed), AllOf(HasSubstr("/blocks/1/resid_post"), HasSubstr("3 prompts of [30 30 30] tokens"),
                                        HasSubstr("in dimension 5"), HasSubstr("zero everywhere")));
 }
