@@ -19,12 +19,7 @@ std::vector<const Analysis*> chosen_analyses(const std::vector<std::string>& nam
   for (const Analysis& analysis : analyses()) known.emplace_back(analysis.name);
   for (const std::string& name : names.empty() ? known : names) {
     const Analysis* analysis = find_analysis(name);
-    if (!analysis) {
-      const std::string nearest = nearest_name(name, known);
-      fail_usage("there is no analysis '{}'; {}", name,
-                 nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", "))
-                                 : fmt::format("did you mean '{}'?", nearest));
-    }
+    if (!analysis) fail_unknown_analysis(name, known);
     chosen.push_back(analysis);
   }
   return chosen;
@@ -49,6 +44,13 @@ std::unique_ptr<Checkpoint> open_checkpoint_of(const fs::path& out, const std::s
 }
 
 }  // namespace
+
+void fail_unknown_analysis(const std::string& name, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_name(name, known);
+  fail_usage("there is no analysis '{}'; {}", name,
+             nearest.empty() ? fmt::format("there are: {}", fmt::join(known, ", "))
+                             : fmt::format("did you mean '{}'?", nearest));
+}
 
 void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint) {
   if (const std::string found = checkpoint.sha256(); found != info.model_sha256)

@@ -32,6 +32,7 @@ void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
 void add_scan(CLI::App& app, Session& session);
+void add_notebook(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
@@ -100,6 +101,8 @@ CaptureSummary run_all(CaptureOptions& options, const Session& session);
 /// not compared once more, which would read it once more.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
                      bool just_captured, uint64_t seed, const Session& session);
+/// Throws UsageError: there is no such analysis among those `known`, but perhaps one of a similar name.
+[[noreturn]] void fail_unknown_analysis(const std::string& name, const std::vector<std::string>& known);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
 
