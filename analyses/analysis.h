@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "analyses/layer_choice.h"
 #include "capture/dump.h"
 #include "figure/figure.h"
 #include "io/json.h"
@@ -17,6 +18,7 @@ namespace spikescope {
 
 class ModelWeights;
 class H5File;
+class SharedScan;
 
 /// What the capture has to keep for an analysis.
 struct Needs {
@@ -27,11 +29,15 @@ struct Needs {
 
 struct AnalysisInput {
   const DumpReader& dump;
+  SharedScan& scan;  ///< of the dump's residual states, one for all analyses of a run
   /// The checkpoint's weights, opened on the first call (an analysis that needs none works without the checkpoint).
   std::function<const ModelWeights&()> weights;
   /// Fraction done, 0 to 1; for the progress bar.
   std::function<void(double)> progress;
   uint64_t seed = 0;  ///< of all samples: the same seed draws the same
+  LayerChoice spectrum_layers;  ///< blocks whose stacked matrices are decomposed (null_space)
+  /// A line for people who wait; may be empty.
+  std::function<void(const std::string&)> note;
 };
 
 /// Figures and tables of a finished analysis, in reading order, with a sentence or two on what they show.

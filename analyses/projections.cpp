@@ -5,6 +5,10 @@
 namespace spikescope {
 
 Projections::Projections(const ModelWeights& weights, int layer) : a_(weights.architecture()) {
+  if (a_.latent) {
+    latent_.load(weights, layer);
+    return;
+  }
   qkv_.load(weights, {{{Role::w_q, layer}, {Role::w_k, layer}, {Role::w_v, layer}}},
             {{{Role::b_q, layer}, {Role::b_k, layer}, {Role::b_v, layer}}});
   value_bias_ = weights.read(Role::b_v, layer).values;
@@ -15,7 +19,12 @@ Projections::Projections(const ModelWeights& weights, int layer) : a_(weights.ar
 
 std::vector<float> Projections::operator()(const float* x, int64_t rows) const {
   std::vector<float> out(static_cast<size_t>(rows * row_size()));
-  qkv_({x, rows, qkv_.in(), qkv_.in()}, {out.data(), rows, row_size(), row_size()});
+  const ConstMatrixView in(x, rows, a_.d_model, a_.d_model);
+  const MatrixView all{out.data(), rows, row_size(), row_size()};
+  if (a_.latent)
+    latent_(a_, in, all);
+  else
+    qkv_(in, all);
   for (int64_t row = 0; row < rows; ++row) {
     float* values = out.data() + row * row_size() + value(0);
     for (size_t i = 0; i < value_bias_.size(); ++i) values[i] -= value_bias_[i];

@@ -5,12 +5,13 @@
 #include <span>
 #include <vector>
 
+#include "model/latent_attention.h"
 #include "model/linear.h"
 #include "model/norm.h"
 
 namespace spikescope {
 
-/// W_Q, W_K and W_V of a block without latent attention; the products are those of the forward pass.
+/// What makes queries, keys and values of a block; the products are those of the forward pass.
 class Projections {
  public:
   /// Throws Error as ModelWeights::read does.
@@ -22,7 +23,10 @@ class Projections {
   /// QK-normed.
   void limit_and_norm(std::span<float> rows) const;
 
-  int64_t row_size() const { return qkv_.out(); }
+  /// Whether they are linear in x but for the bias: W_Q, W_K and W_V. Latent attention has a norm on the way.
+  bool linear() const { return !a_.latent; }
+
+  int64_t row_size() const { return a_.q_size() + a_.k_size() + a_.v_size(); }
   int64_t query(int64_t head) const { return head * a_.head_dim; }
   int64_t key(int64_t kv) const { return a_.q_size() + kv * a_.head_dim; }
   int64_t value(int64_t kv) const { return a_.q_size() + a_.k_size() + kv * a_.v_dim(); }
@@ -30,6 +34,7 @@ class Projections {
  private:
   const Architecture& a_;
   Linear qkv_;
+  LatentProjections latent_;  ///< in place of qkv_
   Norm q_norm_, k_norm_;
   std::vector<float> value_bias_;
 };

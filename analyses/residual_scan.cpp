@@ -183,6 +183,14 @@ std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians
   return layers;
 }
 
+const std::vector<LayerScan>& SharedScan::operator()(bool layer_medians, const std::function<void(double)>& progress) {
+  if (states_.empty() || (layer_medians && !has_medians_)) {
+    states_ = scan_residuals(dump_, layer_medians, progress);
+    has_medians_ = layer_medians;
+  }
+  return states_;
+}
+
 std::string missing_residual(const DumpReader& dump) {
   for (int64_t layer = 0; layer <= dump.n_layers(); ++layer) {
     if (!dump.has(residual_point(layer))) return residual_point(layer).name();

@@ -81,6 +81,19 @@ struct LayerScan {
 std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians,
                                       const std::function<void(double)>& progress);
 
+/// scan_residuals() of one dump, made when it is first asked for and kept for those who ask later.
+class SharedScan {
+ public:
+  explicit SharedScan(const DumpReader& dump) : dump_(dump) {}
+  /// As scan_residuals(); made again only where the medians are asked for and an earlier caller did without.
+  const std::vector<LayerScan>& operator()(bool layer_medians, const std::function<void(double)>& progress);
+
+ private:
+  const DumpReader& dump_;
+  std::vector<LayerScan> states_;
+  bool has_medians_ = false;
+};
+
 /// Where a dump has r_l.
 HookPoint residual_point(int64_t layer);
 /// The first residual state r_0 .. r_L that the dump lacks, as the name of its hook point; empty when it has all.

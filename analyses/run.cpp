@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "analyses/null_space/null_space.h"
+#include "analyses/residual_scan.h"
 #include "base/fail.h"
 #include "base/version.h"
 #include "io/hdf5.h"
@@ -94,14 +96,17 @@ Section read_section(const Analysis& analysis, const Json& results, const DumpRe
 }  // namespace
 
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress, uint64_t seed) {
+                  const WeightsFactory& weights, const AnalysisProgress& progress,
+                  const AnalysisSettings& settings) {
   const DumpReader dump(out);
+  check_layers(settings.spectrum_layers, dump.n_layers(), kSpectrumLayersOption);
+  SharedScan scan(dump);
   for (const Analysis* analysis : chosen) {
     const auto report = [&](double fraction) {
       if (progress) progress(analysis->name, fraction);
     };
     make_results(dump, analysis->name, [&](H5File& arrays) {
-      return analysis->run({dump, weights, report, seed}, arrays);
+      return analysis->run({dump, scan, weights, report, settings.seed, settings.spectrum_layers, settings.note}, arrays);
     });
     report(1.0);
   }

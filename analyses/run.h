@@ -17,12 +17,20 @@ using WeightsFactory = std::function<const ModelWeights&()>;
 /// Name of the analysis and fraction of it done, 0 to 1.
 using AnalysisProgress = std::function<void(std::string_view name, double fraction)>;
 
-/// Runs `chosen` on OUT/dump, with samples drawn by `seed`. Each result appears as OUT/results/<name>.json and .h5,
+/// What a user may set.
+struct AnalysisSettings {
+  uint64_t seed = 0;            ///< of all samples
+  LayerChoice spectrum_layers;  ///< as AnalysisInput has it
+  std::function<void(const std::string&)> note;
+};
+
+/// Runs `chosen` on OUT/dump. Each result appears as OUT/results/<name>.json and .h5,
 /// whole or not at all: with the keys common to all (docs/results.md), then its own. An analysis that cannot be applied
-/// to this dump gives `applicable`: false with `why`. Throws Error when the dump cannot be read or is damaged; older
-/// results then stay as they were.
+/// to this dump gives `applicable`: false with `why`. Throws Error when the dump cannot be read or is damaged, UsageError
+/// when `settings` name blocks that the model does not have; older results then stay as they were.
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress, uint64_t seed = 0);
+                  const WeightsFactory& weights, const AnalysisProgress& progress,
+                  const AnalysisSettings& settings = {});
 
 /// Writes OUT/results/<name>.json and .h5 of the dump's OUT, each whole or not at all: the keys common to all, then
 /// those that `compute` returns; the arrays are what it fills in.

@@ -32,11 +32,11 @@ std::vector<int64_t> spike_dims(std::span<const LayerScan> states) {
   return dims;
 }
 
-Templates::Templates(const DumpReader& dump, uint64_t seed, const std::function<void(double)>& progress)
-    : dump_(dump), seed_(seed), states_(scan_residuals(dump, false, progress)) {
+Templates::Templates(const AnalysisInput& input, const std::function<void(double)>& progress)
+    : dump_(input.dump), inputs_(input), seed_(input.seed), states_(input.scan(false, progress)) {
   sets_ = spike_sets(states_);
   dims_ = spike_dims(states_);
-  ordinary_ = sample_ordinary(dump.tokens(), states_, seed);
+  ordinary_ = sample_ordinary(dump_.tokens(), states_, seed_);
   choose_random_first();
 }
 
@@ -54,7 +54,7 @@ void Templates::choose_random_first() {
     }
     if (2 * static_cast<int64_t>(values.size()) > dump_.tokens().n_prompts() && dump_.random_first() > 0) {
       const double level = lower_median(std::move(values));
-      const TokenVectors states = read_random_first(dump_, residual_point(block));
+      const TokenVectors states = read_random_first(dump_, dumped(dump_, residual_point(block)));
       latest.clear();
       for (int64_t i = 0; i < states.size(); ++i)
         if (states[i][static_cast<size_t>(dim)] / level >= kDimShare) latest.push_back(i);
@@ -68,9 +68,9 @@ int64_t Templates::random_spikes(int64_t block) const {
 }
 
 std::vector<double> Templates::at(int64_t block) const {
-  const HookPoint point = attention_input(dump_, block);
-  TokenVectors vectors = read_vectors(dump_, point, template_tokens(sets_[static_cast<size_t>(block)]));
-  const TokenVectors random = read_random_first(dump_, point);
+  const VectorSource source = inputs_.attention(block);
+  TokenVectors vectors = read_vectors(dump_, source, template_tokens(sets_[static_cast<size_t>(block)]));
+  const TokenVectors random = read_random_first(dump_, source);
   for (const int64_t i : random_[static_cast<size_t>(block)]) {
     vectors.values.insert(vectors.values.end(), random[i].begin(), random[i].end());
     vectors.offsets.push_back(vectors.offsets.back() + 1);
@@ -79,7 +79,7 @@ std::vector<double> Templates::at(int64_t block) const {
 }
 
 TokenVectors Templates::ordinary(int64_t block) const {
-  return read_vectors(dump_, attention_input(dump_, block), ordinary_);
+  return read_vectors(dump_, inputs_.attention(block), ordinary_);
 }
 
 const char* Templates::source(int64_t block) const {
@@ -93,31 +93,18 @@ Json Templates::json() const {
   return {{"seed", seed_},
           {"ordinary_from", kFirstOrdinary},
           {"ordinary_per_window", kOrdinaryTokens},
-          {"input", fmt::format("blocks.*.{}", attention_input(dump_, dump_.n_layers() - 1).kind().name)},
+          {"input", fmt::format("blocks.*.{}", inputs_.attention(dump_.n_layers() - 1).point.kind().name)},
           {"plateaus", std::move(plateaus)}};
 }
 
-std::string missing_for_templates(const DumpReader& dump) {
-  const std::string residual = missing_residual(dump);
-  return residual.empty() ? missing_attention_input(dump) : residual;
+std::string missing_for_templates(const AnalysisInput& input) {
+  const std::string residual = missing_residual(input.dump);
+  return residual.empty() ? BlockInputs(input).missing() : "the dump has no " + residual;
 }
 
 std::string why_no_projections(const AnalysisInput& input) {
-  if (const std::string missing = missing_for_templates(input.dump); !missing.empty())
-    return "the dump has no " + missing;
-  try {
-    const Architecture& a = input.weights().architecture();
-    if (a.latent)
-      return "this model has latent attention (MLA): its keys and values come from a low rank with a norm in between, "
-             "and "
-             "are not linear in what the block reads";
-    if (a.d_model != input.dump.d_model() || a.n_layers != input.dump.n_layers())
-      return fmt::format("the checkpoint has {} blocks of width {}, the dump {} of width {}", a.n_layers, a.d_model,
-                         input.dump.n_layers(), input.dump.d_model());
-  } catch (const Error& error) {
-    return std::string("it needs the checkpoint's weights: ") + error.what();
-  }
-  return {};
+  if (std::string missing = missing_for_templates(input); !missing.empty()) return missing;
+  return why_no_weights(input);
 }
 
 }  // namespace spikescope

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analyses/analysis.h"
+#include "analyses/block_inputs.h"
 #include "analyses/spikes/tracks.h"
 #include "analyses/token_vectors.h"
 
@@ -20,7 +21,7 @@ std::vector<int64_t> spike_dims(std::span<const LayerScan> states);
 class Templates {
  public:
   /// Finds the spike tokens of all states and draws the ordinary ones. Throws Error as scan_residuals() does.
-  Templates(const DumpReader& dump, uint64_t seed, const std::function<void(double)>& progress);
+  Templates(const AnalysisInput& input, const std::function<void(double)>& progress);
 
   /// x*_l [d]: mean of what attention of the block reads at template_tokens() and at those of the dump's random first
   /// tokens that are spikes like the windows' first tokens. These are, in states where most windows have a spike at
@@ -39,6 +40,7 @@ class Templates {
   /// What the results say of them: `seed`, `ordinary_from`, `ordinary_per_window`, `input`, `plateaus`.
   Json json() const;
 
+  const BlockInputs& inputs() const { return inputs_; }
   const std::vector<LayerScan>& states() const { return states_; }
   const std::vector<std::vector<SpikeSet>>& sets() const { return sets_; }
   const TokensByPrompt& ordinary_tokens() const { return ordinary_; }
@@ -46,18 +48,20 @@ class Templates {
  private:
   void choose_random_first();
   const DumpReader& dump_;
+  BlockInputs inputs_;
   uint64_t seed_;
-  std::vector<LayerScan> states_;
+  const std::vector<LayerScan>& states_;
   std::vector<std::vector<SpikeSet>> sets_;
   std::vector<int64_t> dims_;
   TokensByPrompt ordinary_;
   std::vector<std::vector<int64_t>> random_;  ///< [blocks]: numbers of the random first tokens in the template
 };
 
-/// Name of the first residual state or attention input that the dump lacks; empty when it has all that Templates reads.
-std::string missing_for_templates(const DumpReader& dump);
-/// Why W_Q, W_K and W_V cannot be held against the templates: points missing, no checkpoint or another one, latent
-/// attention (whose keys and values are not linear in the block's input). Empty when they can.
+/// Which residual state the dump lacks, or why there is nothing to read for attention; empty when there is all that
+/// Templates reads.
+std::string missing_for_templates(const AnalysisInput& input);
+/// Why queries, keys and values of the templates cannot be made: the same, or no checkpoint or another one. Empty when
+/// they can.
 std::string why_no_projections(const AnalysisInput& input);
 
 }  // namespace spikescope

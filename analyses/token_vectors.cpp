@@ -11,14 +11,6 @@
 #include "stats/sample.h"
 
 namespace spikescope {
-namespace {
-
-/// "before", "branch", "sandwich" or "after", as the dump's config says.
-std::string norm_places(const DumpReader& dump) {
-  return json_get_or<std::string>(dump.info().config, "norm_places", "before", "config of the dump");
-}
-
-}  // namespace
 
 TokensByPrompt sample_ordinary(const DumpTokens& tokens, std::span<const LayerScan> states, uint64_t seed) {
   TokensByPrompt sample(static_cast<size_t>(tokens.n_prompts()));
@@ -66,7 +58,11 @@ std::vector<double> TokenVectors::mean() const {
   return sum;
 }
 
-TokenVectors read_vectors(const DumpReader& dump, const HookPoint& point, const TokensByPrompt& tokens) {
+VectorSource dumped(const DumpReader& dump, const HookPoint& point) {
+  return {point, [&dump, point](int64_t first, int64_t count) { return dump.read(point, first, count); }};
+}
+
+TokenVectors read_vectors(const DumpReader& dump, const VectorSource& source, const TokensByPrompt& tokens) {
   TokenVectors vectors;
   vectors.d = dump.d_model();
   vectors.offsets = {0};
@@ -75,51 +71,32 @@ TokenVectors read_vectors(const DumpReader& dump, const HookPoint& point, const 
     vectors.offsets.push_back(vectors.offsets.back() + static_cast<int64_t>(chosen.size()));
     if (chosen.empty()) continue;
     const std::vector<float> rows =
-        dump.read(point, dump.tokens().offsets[prompt] + chosen.front(), chosen.back() - chosen.front() + 1);
+        source.read(dump.tokens().offsets[prompt] + chosen.front(), chosen.back() - chosen.front() + 1);
     for (const int64_t token : chosen) {
       const auto row = rows.begin() + (token - chosen.front()) * vectors.d;
       const auto bad = std::find_if(row, row + vectors.d, [](float value) { return !std::isfinite(value); });
       if (bad != row + vectors.d)
         fail("{}: {} is {} at prompt {}, token {}, dimension {}: finite values expected; capture again",
-             (dump.out() / "dump").string(), point.name(), *bad, prompt, token, bad - row);
+             (dump.out() / "dump").string(), source.point.name(), *bad, prompt, token, bad - row);
       vectors.values.insert(vectors.values.end(), row, row + vectors.d);
     }
   }
   return vectors;
 }
 
-TokenVectors read_random_first(const DumpReader& dump, const HookPoint& point) {
+TokenVectors read_random_first(const DumpReader& dump, const VectorSource& source) {
   TokenVectors vectors;
   vectors.d = dump.d_model();
   vectors.offsets.resize(static_cast<size_t>(dump.random_first() + 1));
   std::iota(vectors.offsets.begin(), vectors.offsets.end(), int64_t{0});
   if (dump.random_first() == 0) return vectors;
-  vectors.values = dump.read(point, dump.tokens().size(), dump.random_first());
+  vectors.values = source.read(dump.tokens().size(), dump.random_first());
   const auto bad =
       std::find_if(vectors.values.begin(), vectors.values.end(), [](float v) { return !std::isfinite(v); });
   if (bad != vectors.values.end())
     fail("{}: {} is {} at random first token {}: finite values expected; capture again", (dump.out() / "dump").string(),
-         point.name(), *bad, (bad - vectors.values.begin()) / vectors.d);
+         source.point.name(), *bad, (bad - vectors.values.begin()) / vectors.d);
   return vectors;
-}
-
-HookPoint attention_input(const DumpReader& dump, int64_t block) {
-  const std::string places = norm_places(dump);
-  if (places == "branch" || places == "after") return residual_point(block);
-  return {Point::ln1_out, static_cast<int>(block)};
-}
-
-std::optional<HookPoint> mlp_input(const DumpReader& dump, int64_t block) {
-  const std::string places = norm_places(dump);
-  const HookPoint point{places == "after" ? Point::ln1_out : Point::ln2_out, static_cast<int>(block)};
-  return places != "branch" && dump.has(point) ? std::optional(point) : std::nullopt;
-}
-
-std::string missing_attention_input(const DumpReader& dump) {
-  for (int64_t block = 0; block < dump.n_layers(); ++block) {
-    if (const HookPoint point = attention_input(dump, block); !dump.has(point)) return point.name();
-  }
-  return {};
 }
 
 }  // namespace spikescope

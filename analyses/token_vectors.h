@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -44,20 +44,19 @@ struct TokenVectors {
   std::vector<double> mean() const;
 };
 
-/// Reads a point with rows [d] at the tokens. Throws Error, naming layer and place, for values that are not finite.
-TokenVectors read_vectors(const DumpReader& dump, const HookPoint& point, const TokensByPrompt& tokens);
+/// A point with rows [d], one a token of all prompts: as a dump has it, or made of what it has (block_inputs.h).
+struct VectorSource {
+  HookPoint point;
+  std::function<std::vector<float>(int64_t first, int64_t count)> read;  ///< as DumpReader::read()
+};
+/// The point as the dump has it.
+VectorSource dumped(const DumpReader& dump, const HookPoint& point);
+
+/// Reads the tokens' rows. Throws Error, naming layer and place, for values that are not finite.
+TokenVectors read_vectors(const DumpReader& dump, const VectorSource& source, const TokensByPrompt& tokens);
 
 /// The same of the random first tokens (DumpReader::random_first()), each a window of its own; none where the dump has
 /// none.
-TokenVectors read_random_first(const DumpReader& dump, const HookPoint& point);
-
-/// Where the dump has what attention of a block reads: blocks.l.ln1.out, or, in models without a norm in front of
-/// attention (OLMo 2, BERT), the residual stream r_l itself.
-HookPoint attention_input(const DumpReader& dump, int64_t block);
-/// The same of the MLP: blocks.l.ln2.out; blocks.l.ln1.out in BERT, whose norm after attention feeds the MLP. Nothing
-/// where the MLP reads no norm of its own.
-std::optional<HookPoint> mlp_input(const DumpReader& dump, int64_t block);
-/// Name of the first block's attention_input() that the dump lacks; empty when it has all.
-std::string missing_attention_input(const DumpReader& dump);
+TokenVectors read_random_first(const DumpReader& dump, const VectorSource& source);
 
 }  // namespace spikescope

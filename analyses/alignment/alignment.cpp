@@ -53,7 +53,9 @@ KvRow kv_row(const BlockAlignment& block, size_t kv, int64_t left_out) {
   row.v_gain_template = star.value_gain / star.random_gain;
   row.v_gain_semantic = sums.value_gain / tokens / star.random_gain;
   row.drain = star.value_norm / (sums.value_norm / tokens);
-  row.drain_norm_factor = block.template_norm / (norms / tokens);
+  // A norm between input and value leaves nothing of the input's length.
+  row.drain_norm_factor =
+      block.linear ? block.template_norm / (norms / tokens) : std::numeric_limits<double>::quiet_NaN();
   row.drain_gain_factor = row.drain / row.drain_norm_factor;
   return row;
 }
@@ -159,6 +161,15 @@ std::string logits_note(const Architecture& a) {
   return besides.empty() ? "" : "q, k and logits are taken before " + join_words(besides);
 }
 
+/// Why contrast, gains, the drain's factors and the spike dimension's share are null, or an empty string.
+std::string gains_note(const Architecture& a) {
+  return a.latent ? "latent attention makes keys and values of a normed latent: no matrix maps what the block reads to "
+                    "them, so that gains, contrast, the drain's factors and the spike dimension's share are undefined"
+                  : "";
+}
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
 struct Claim {
   const char* text;
   /// What of a plateau's means says so: 1 confirmed, 0 not; with words for it.
@@ -204,7 +215,7 @@ Verdict judge(const Json& results, const Claim& claim) {
 
 }  // namespace
 
-Needs alignment_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out"}, false, false}; }
+Needs alignment_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post"}, false, false}; }
 
 Json run_alignment(const AnalysisInput& input, H5File&) {
   const DumpReader& dump = input.dump;
@@ -214,7 +225,7 @@ Json run_alignment(const AnalysisInput& input, H5File&) {
   const auto progress = [&](double fraction) {
     if (input.progress) input.progress(fraction);
   };
-  const Templates templates(dump, input.seed, [&](double fraction) { progress(0.3 * fraction); });
+  const Templates templates(input, [&](double fraction) { progress(0.3 * fraction); });
   Json layers = Json::array();
   for (int64_t l = 0; l < dump.n_layers(); ++l) {
     const std::vector<double> x_star = templates.at(l);
@@ -229,8 +240,8 @@ Json run_alignment(const AnalysisInput& input, H5File&) {
   }
 
   Json json = templates.json();
-  const std::string note = logits_note(weights.architecture());
-  json["logits_note"] = note.empty() ? Json(nullptr) : Json(note);
+  json["logits_note"] = text_or_null(logits_note(weights.architecture()));
+  json["gains_note"] = text_or_null(gains_note(weights.architecture()));
   json["layers"] = std::move(layers);
   json["verdict"] = to_json(judge(json, {"queries of ordinary tokens point at the template's key", keys_hold}));
   json["value_verdict"] = to_json(judge(json, {"the template's value is drained", values_hold}));

@@ -52,33 +52,27 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
   const Architecture& a = weights.architecture();
   const int64_t d = ordinary.d, head_dim = a.head_dim, v_dim = a.v_dim(), group = a.n_heads / a.n_kv_heads;
   const Projections project(weights, layer);
-  const Weight w_k = weights.read(Role::w_k, layer), w_v = weights.read(Role::w_v, layer);
   const std::vector<double> x_mean = ordinary.mean();
   const std::vector<float> star_row = project(floats(x_star).data(), 1);
-  const std::vector<float> mean_row =
-      ordinary.size() > 0 ? project(floats(x_mean).data(), 1) : std::vector<float>(star_row.size(), NAN);
 
-  // W_K (x - mean) = k - (key of the mean): the bias cancels.
-  const auto contrast = [&](const float* key, const float* mean_key, auto* x) {
-    double squares = 0.0, input = 0.0;
-    for (int64_t i = 0; i < head_dim; ++i) squares += std::pow(static_cast<double>(key[i]) - mean_key[i], 2);
-    for (int64_t i = 0; i < d; ++i) input += std::pow(x[i] - x_mean[static_cast<size_t>(i)], 2);
-    return ratio(std::sqrt(squares), std::sqrt(input));
-  };
+  const auto gain = [&](double value, double input) { return project.linear() ? ratio(value, input) : kUndefined; };
+  const std::vector<float> w_v = weights.read(Role::w_v, layer).values;  // for its length alone
 
   BlockAlignment result;
+  result.linear = project.linear();
   result.heads.resize(static_cast<size_t>(a.n_heads));
   result.template_norm = norm(x_star.data(), d);
   for (int64_t kv = 0; kv < a.n_kv_heads; ++kv) {
     const float *key = star_row.data() + project.key(kv), *value = star_row.data() + project.value(kv);
     const double value_norm = norm(value, v_dim);
     result.kv_heads.push_back(
-        {norm(key, head_dim), contrast(key, mean_row.data() + project.key(kv), x_star.data()), value_norm,
-         ratio(value_norm, result.template_norm),
-         norm(w_v.values.data() + kv * v_dim * d, v_dim * d) / std::sqrt(static_cast<double>(d))});
+        {norm(key, head_dim), kUndefined, value_norm, gain(value_norm, result.template_norm),
+         project.linear() ? norm(w_v.data() + kv * v_dim * d, v_dim * d) / std::sqrt(static_cast<double>(d))
+                          : kUndefined});
   }
 
-  // Directions and means of the queries, window by window; directions of all keys.
+  // Directions and means of the queries, window by window; all keys, [ordinary tokens, k_size], and their directions.
+  std::vector<float> keys;
   std::vector<std::vector<double>> unit_queries(static_cast<size_t>(a.n_heads)), queries(unit_queries);
   std::vector<double> unit_keys(static_cast<size_t>(a.k_size()));
   for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
@@ -111,6 +105,8 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
     Moments cos_input;
     for (int64_t i = 0; i < n; ++i) {
       const float* x = ordinary[first + i].data();
+      const auto of_token = column(i * project.row_size() + project.key(0)).first(static_cast<size_t>(a.k_size()));
+      keys.insert(keys.end(), of_token.begin(), of_token.end());
       const double length = norm(x, d);
       norms += length;
       if (length > 0.0 && result.template_norm > 0.0)
@@ -120,9 +116,8 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
                     *value = column(i * project.row_size() + project.value(kv)).data();
         KvSums& sum = sums[static_cast<size_t>(kv)];
         sum.key_norm += norm(key, head_dim);
-        sum.key_contrast += contrast(key, mean_row.data() + project.key(kv), x);
         sum.value_norm += norm(value, v_dim);
-        sum.value_gain += ratio(norm(value, v_dim), length);
+        sum.value_gain += gain(norm(value, v_dim), length);
         if (const double key_norm = norm(key, head_dim); key_norm > 0.0)
           add(key, head_dim, 1.0 / (key_norm * static_cast<double>(ordinary.size())), unit_keys.data() + kv * head_dim);
       }
@@ -133,35 +128,57 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
     result.cos_input.push_back(cos_input.mean());
   }
 
+  const auto key_of = [&](int64_t i, int64_t kv) { return keys.data() + i * a.k_size() + kv * head_dim; };
+  const std::vector<double> mean_key = mean_of(keys, ordinary.size(), a.k_size(), a.k_size(), false);
+  // W_K (x - mean) = k - (mean of the keys): the bias cancels.
+  const auto contrast = [&](const float* key, int64_t kv, auto* x) {
+    double squares = 0.0, input = 0.0;
+    for (int64_t i = 0; i < head_dim; ++i)
+      squares += std::pow(static_cast<double>(key[i]) - mean_key[static_cast<size_t>(kv * head_dim + i)], 2);
+    for (int64_t i = 0; i < d; ++i) input += std::pow(x[i] - x_mean[static_cast<size_t>(i)], 2);
+    return ratio(std::sqrt(squares), std::sqrt(input));
+  };
+  for (int64_t kv = 0; kv < a.n_kv_heads && ordinary.size() > 0; ++kv) {
+    const auto index = static_cast<size_t>(kv);
+    result.kv_heads[index].key_contrast =
+        gain(contrast(star_row.data() + project.key(kv), kv, x_star.data()), 1.0);
+    int64_t token = 0;
+    for (size_t window = 0; window < result.kv_windows.size(); ++window)
+      for (int64_t i = 0; i < result.window_tokens[window]; ++i, ++token)
+        result.kv_windows[window][index].key_contrast += gain(contrast(key_of(token, kv), kv, ordinary[token].data()), 1.0);
+  }
+
+  // What W_K makes of the spike dimension alone, and (its bias) of nothing.
+  std::vector<float> parts(static_cast<size_t>(2 * d));
+  if (spike_dim >= 0) parts[static_cast<size_t>(spike_dim)] = static_cast<float>(x_star[static_cast<size_t>(spike_dim)]);
+  const std::vector<float> part_rows = project.linear() ? project(parts.data(), 2) : std::vector<float>();
   const auto windows = static_cast<int64_t>(result.window_tokens.size());
   for (int64_t head = 0; head < a.n_heads; ++head) {
     const auto index = static_cast<size_t>(head);
     const int64_t kv = head / group;
     HeadAlignment& out = result.heads[index];
-    const float *key = star_row.data() + project.key(kv), *mean_key = mean_row.data() + project.key(kv);
+    const float* key = star_row.data() + project.key(kv);
     std::vector<double> direction(static_cast<size_t>(head_dim)), query(direction);
     for (int64_t window = 0; window < windows; ++window) {
       const double *unit = unit_queries[index].data() + window * head_dim,
                    *mean = queries[index].data() + window * head_dim;
       out.cos_other.push_back(dot(unit, unit_keys.data() + kv * head_dim, head_dim));
-      out.logit_gap.push_back(a.attention_scale * (dot(mean, key, head_dim) - dot(mean, mean_key, head_dim)));
+      out.logit_gap.push_back(
+          a.attention_scale * (dot(mean, key, head_dim) - dot(mean, mean_key.data() + kv * head_dim, head_dim)));
       add(unit, head_dim, 1.0 / static_cast<double>(windows), direction.data());
       add(mean, head_dim, 1.0 / static_cast<double>(windows), query.data());
     }
-    // q.W_K x = (W_K^T q).x, for every ordinary token without keeping its key; a key's bias shifts all alike.
-    std::vector<double> reader(static_cast<size_t>(d)), mean_reader(reader);
-    for (int64_t r = 0; r < head_dim; ++r) {
-      const float* row = w_k.values.data() + (kv * head_dim + r) * d;
-      add(row, d, direction[static_cast<size_t>(r)], reader.data());
-      add(row, d, query[static_cast<size_t>(r)], mean_reader.data());
-    }
     Moments products;
-    for (int64_t i = 0; i < ordinary.size(); ++i) products.add(dot(ordinary[i].data(), reader.data(), d));
-    out.z = (dot(x_star.data(), reader.data(), d) - products.mean()) / std::sqrt(products.variance());
-    out.template_logit = dot(x_star.data(), mean_reader.data(), d);
-    out.spike_logit = spike_dim < 0
-                          ? kUndefined
-                          : x_star[static_cast<size_t>(spike_dim)] * mean_reader[static_cast<size_t>(spike_dim)];
+    for (int64_t i = 0; i < ordinary.size(); ++i) products.add(dot(key_of(i, kv), direction.data(), head_dim));
+    out.z = (dot(key, direction.data(), head_dim) - products.mean()) / std::sqrt(products.variance());
+    out.template_logit = out.spike_logit = kUndefined;
+    if (!project.linear()) continue;
+    const auto logit = [&](const float* from) {
+      const float* bias = part_rows.data() + project.row_size() + project.key(kv);
+      return dot(from, query.data(), head_dim) - dot(bias, query.data(), head_dim);
+    };
+    out.template_logit = logit(key);
+    if (spike_dim >= 0) out.spike_logit = logit(part_rows.data() + project.key(kv));
   }
   return result;
 }

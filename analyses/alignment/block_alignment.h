@@ -20,15 +20,15 @@ struct HeadAlignment {
   ByWindow positive;            ///< share of queries with cos(q_i, k*) > 0
   ByWindow logit_gap;           ///< scale (mean_i q_i.k* - mean_ij q_i.k_j), keys of all windows
   double z = 0.0;               ///< (q^.k* - mean_j q^.k_j) / std_j, q^ the mean of q_i / ||q_i||
-  double template_logit = 0.0;  ///< mean_i q_i.W_K x*, without the key's bias
-  double spike_logit = 0.0;     ///< the part of it that comes from the spike dimension of x* alone
+  double template_logit = 0.0;  ///< mean_i q_i.W_K x*, without the key's bias; NaN where k is not linear in x
+  double spike_logit = 0.0;     ///< the part of it that comes from the spike dimension of x* alone; NaN likewise
 };
 
 /// Sums of one KV head over the ordinary tokens of one window.
 struct KvSums {
   double key_norm = 0.0;      ///< ||k_i||
   double key_contrast = 0.0;  ///< ||W_K (x_i - mean)|| / ||x_i - mean||
-  double value_norm = 0.0;    ///< ||W_V x_i||
+  double value_norm = 0.0;    ///< ||v_i||, without the value's bias
   double value_gain = 0.0;    ///< ||W_V x_i|| / ||x_i||
 };
 
@@ -39,6 +39,7 @@ struct KvTemplate {
 };
 
 struct BlockAlignment {
+  bool linear = true;  ///< false (latent attention): contrasts and gains, which are of matrices, are NaN
   std::vector<HeadAlignment> heads;
   std::vector<KvTemplate> kv_heads;
   std::vector<std::vector<KvSums>> kv_windows;  ///< [windows with ordinary tokens][kv heads]
@@ -48,7 +49,7 @@ struct BlockAlignment {
   ByWindow cos_input;                           ///< mean_i cos(x_i, x*)
 };
 
-/// Measures a block whose weights are linear (no latent attention). `x_star` [d], finite; `spike_dim` may be -1. The
+/// Measures a block. `x_star` [d], finite; `spike_dim` may be -1. The
 /// products are those of the forward pass (model/linear.h), sums are in double. Throws Error as ModelWeights::read
 /// does.
 BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const TokenVectors& ordinary,

@@ -106,17 +106,19 @@ Figure heads_figure(const Json& results) {
 }
 
 Figure values_figure(const Json& results) {
-  Figure figure = layer_figure(
-      results, "alignment-values", "The template's value", "ratio",
-      fmt::format(
-          "Length of the template's value over that of ordinary values (drain), the same of the inputs, and the gain "
-          "||W_V x|| / ||x|| of template and ordinary tokens over that of random vectors; means over KV heads. {}",
-          verdict_text(results.at("value_verdict"))),
-      {{layer_series(results, "value drain", "drain"),
-        layer_series(results, "||x*|| / ||x||", "drain_norm_factor", true),
-        layer_series(results, "gain of x* over random", "v_gain_template"),
-        layer_series(results, "gain of x over random", "v_gain_semantic")},
-       {}});
+  Lines lines{{layer_series(results, "value drain", "drain")}, {}};
+  std::string caption = "Length of the template's value over that of ordinary values (drain); means over KV heads.";
+  if (results.at("gains_note").is_null()) {
+    caption =
+        "Length of the template's value over that of ordinary values (drain), the same of the inputs, and the gain "
+        "||W_V x|| / ||x|| of template and ordinary tokens over that of random vectors; means over KV heads.";
+    lines.series.push_back(layer_series(results, "||x*|| / ||x||", "drain_norm_factor", true));
+    lines.series.push_back(layer_series(results, "gain of x* over random", "v_gain_template"));
+    lines.series.push_back(layer_series(results, "gain of x over random", "v_gain_semantic"));
+  }
+  Figure figure = layer_figure(results, "alignment-values", "The template's value", "ratio",
+                               fmt::format("{} {}", caption, verdict_text(results.at("value_verdict"))),
+                               std::move(lines));
   figure.y.log = true;
   return figure;
 }
@@ -132,7 +134,8 @@ Table groups_table(const Json& results) {
   table.caption = fmt::format(
       "Means over layers and heads. V gains are over that of random vectors. Contrast: key gain of x* over that of x, "
       "both "
-      "from the mean of x. Last: share of the mean q.k* that comes from the spike dimension of x* alone. {} {}.",
+      "from the mean of x. Last: share of the mean q.k* that comes from the spike dimension of x* alone.{} {} {}.",
+      results.at("gains_note").is_string() ? " Here " + results.at("gains_note").get<std::string>() + "." : "",
       template_text(results), data_label(results));
   for (const LayerGroup& group : layer_groups(results)) {
     std::vector<std::string> row = {

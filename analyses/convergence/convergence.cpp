@@ -57,18 +57,17 @@ Json constancy_json(const TokenVectors& vectors) {
 /// One layer's rows of the results.
 class LayerMeasure {
  public:
-  LayerMeasure(const DumpReader& dump, int64_t layer, int64_t dim) : dump_(dump), layer_(layer), dim_(dim) {}
+  LayerMeasure(const DumpReader& dump, const VectorSource& vectors, int64_t layer, int64_t dim)
+      : dump_(dump), vectors_(vectors), states_(dumped(dump, residual_point(layer))), dim_(dim) {}
 
   /// Of what attention reads at the tokens, and of the spike dimension's value in r_l.
   Json operator()(const TokensByPrompt& tokens) const {
-    return measures(read_vectors(dump_, attention_input(dump_, layer_), tokens),
-                    read_vectors(dump_, residual_point(layer_), tokens));
+    return measures(read_vectors(dump_, vectors_, tokens), read_vectors(dump_, states_, tokens));
   }
   /// The same of the random first tokens; null where the dump has none.
   Json random_first() const {
     if (dump_.random_first() == 0) return nullptr;
-    return measures(read_random_first(dump_, attention_input(dump_, layer_)),
-                    read_random_first(dump_, residual_point(layer_)));
+    return measures(read_random_first(dump_, vectors_), read_random_first(dump_, states_));
   }
 
  private:
@@ -80,14 +79,15 @@ class LayerMeasure {
 
   static constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
   const DumpReader& dump_;
-  int64_t layer_, dim_;
+  const VectorSource &vectors_, states_;
+  int64_t dim_;
 };
 
-Json mlp_json(const DumpReader& dump, int64_t layer, const TokensByPrompt& spikes, const TokensByPrompt& ordinary) {
-  const std::optional<HookPoint> point = mlp_input(dump, layer);
-  if (!point) return nullptr;
-  return {{"spike", constancy_json(read_vectors(dump, *point, spikes))},
-          {"ordinary", constancy_json(read_vectors(dump, *point, ordinary))}};
+Json mlp_json(const DumpReader& dump, const std::optional<VectorSource>& source, const TokensByPrompt& spikes,
+              const TokensByPrompt& ordinary) {
+  if (!source) return nullptr;
+  return {{"spike", constancy_json(read_vectors(dump, *source, spikes))},
+          {"ordinary", constancy_json(read_vectors(dump, *source, ordinary))}};
 }
 
 /// Mean over a plateau's layers of one number of one group of tokens.
@@ -141,18 +141,18 @@ Verdict judge(const Json& results) {
 }  // namespace
 
 Needs convergence_needs() {
-  return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out", "blocks.*.ln2.out"}, false, false};
+  return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.attn_out"}, false, false};
 }
 
 Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   const DumpReader& dump = input.dump;
-  if (const std::string missing = missing_for_templates(dump); !missing.empty())
-    return {{"applicable", false}, {"why", "the dump has no " + missing}};
+  if (const std::string missing = missing_for_templates(input); !missing.empty())
+    return {{"applicable", false}, {"why", missing}};
 
   const auto progress = [&](double fraction) {
     if (input.progress) input.progress(fraction);
   };
-  const Templates chosen(dump, input.seed, [&](double fraction) { progress(0.4 * fraction); });
+  const Templates chosen(input, [&](double fraction) { progress(0.4 * fraction); });
   const std::vector<std::vector<SpikeSet>>& sets = chosen.sets();
   const TokensByPrompt& ordinary = chosen.ordinary_tokens();
   const int64_t prefix = constant_prefix(dump), blocks = dump.n_layers();
@@ -164,14 +164,14 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   for (int64_t l = 0; l < blocks; ++l) {
     const auto index = static_cast<size_t>(l);
     const int64_t dim = chosen.spike_dim(l);
-    const LayerMeasure measure(dump, l, dim);
+    const VectorSource vectors = chosen.inputs().attention(l);
+    const LayerMeasure measure(dump, vectors, l, dim);
     TokensByPrompt spikes;
     for (const SpikeSet& set : sets[index]) spikes.push_back(set.tokens);
     const TokensByPrompt inside = tokens_where(spikes, [](int64_t token) { return token > 0; }),
                          first = tokens_where(spikes, [](int64_t token) { return token == 0; }),
                          varying = tokens_where(spikes, [&](int64_t token) { return token >= prefix; });
     const int64_t count = count_of(spikes), constant = count - count_of(varying);
-    const HookPoint point = attention_input(dump, l);
     templates.push_back(most_have_spikes(sets[index]) ? chosen.at(l) : undefined);
     kept.insert(kept.end(), templates.back().begin(), templates.back().end());
     layers.push_back({{"layer", l},
@@ -179,14 +179,14 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
                       {"spike", measure(spikes)},
                       {"ordinary", measure(ordinary)},
                       {"inside", measure(inside)},
-                      {"inside_to_first", number_or_null(mean_cosine(read_vectors(dump, point, inside),
-                                                                     read_vectors(dump, point, first).mean()))},
+                      {"inside_to_first", number_or_null(mean_cosine(read_vectors(dump, vectors, inside),
+                                                                     read_vectors(dump, vectors, first).mean()))},
                       {"constant", constant},
                       {"varying", constant > 0 ? measure(varying) : Json(nullptr)},
                       {"latest", most_have_spikes(sets[index]) ? Json(nullptr) : measure(template_tokens(sets[index]))},
                       {"random_first", measure.random_first()},
                       {"random_first_spikes", dump.random_first() > 0 ? Json(chosen.random_spikes(l)) : Json(nullptr)},
-                      {"mlp", mlp_json(dump, l, spikes, ordinary)}});
+                      {"mlp", mlp_json(dump, chosen.inputs().mlp(l), spikes, ordinary)}});
     progress(0.4 + 0.6 * static_cast<double>(l + 1) / static_cast<double>(blocks));
   }
   arrays.write<float>("/templates", std::vector<int64_t>{blocks, dump.d_model()}, std::span<const float>(kept));

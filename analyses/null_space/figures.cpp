@@ -1,44 +1,69 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
+#include <limits>
 #include <string>
 #include <utility>
 
 #include "analyses/labels.h"
 #include "analyses/layer_groups.h"
-#include "analyses/null_space/matrices.h"
 #include "analyses/null_space/null_space.h"
+#include "analyses/null_space/reading.h"
 #include "analyses/verdict.h"
 
 namespace spikescope {
 namespace {
 
-/// Mean over the layers of a group of a number of one matrix.
-double matrix_mean(const Json& results, const LayerGroup& group, const char* matrix, const char* key) {
-  return group_mean(results, group,
-                    [&](const Json& layer) { return number_or_nan(layer.at("matrices").at(matrix).at(key)); });
-}
-
-/// The groups whose curves are shown: the plateaus, or, without any, all layers together.
-std::vector<LayerGroup> shown_groups(const Json& results) {
+/// The groups whose curves are shown: the plateaus with layers whose stacked matrix was decomposed, or, without any, all
+/// layers together.
+std::vector<LayerGroup> shown_groups(const Json& results, const std::string& matrix) {
+  const Json& seen = results.at("stacked_layers").at(matrix);
   std::vector<LayerGroup> groups = layer_groups(results);
-  std::erase_if(groups, [](const LayerGroup& group) { return !group.plateau; });
+  std::erase_if(groups, [&](const LayerGroup& group) {
+    return !group.plateau || std::none_of(seen.begin(), seen.end(), [&](const Json& layer) {
+      return layer >= group.first && layer <= group.last;
+    });
+  });
   if (groups.empty()) groups.push_back({0, static_cast<int64_t>(results.at("layers").size()) - 1, false});
   return groups;
 }
 
-Figure curve_figure(const Json& results, const char* matrix, int64_t d) {
+/// "W_V" to "v".
+std::string id_of(const std::string& matrix) {
+  std::string id = matrix.substr(matrix.find('_') + 1);
+  std::transform(id.begin(), id.end(), id.begin(), [](unsigned char c) { return std::tolower(c); });
+  return id;
+}
+
+/// What the vectors are of a matrix that reads something else than the block does.
+std::string latent_note(const Json& matrix) {
+  return matrix.at("reads") == "latent" ? " Vectors are the normed latents of keys and values." : "";
+}
+
+/// C(R) of a layer's stacked matrix; NaN where it was not decomposed.
+double curve_value(const Json& layer, const std::string& matrix, const char* key, size_t index) {
+  const Json& curve = layer.at("matrices").at(matrix).at(key);
+  return index < curve.size() ? number_or_nan(curve.at(index)) : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// "" where the stacked matrix was decomposed in all blocks, else in which.
+std::string few_layers_note(const Json& results, const std::string& matrix) {
+  if (stacked_everywhere(results, matrix)) return "";
+  std::vector<std::string> layers;
+  for (const Json& layer : results.at("stacked_layers").at(matrix)) layers.push_back(layer.dump());
+  return fmt::format(" Layers looked at: {}.", join_words(layers));
+}
+
+Figure curve_figure(const Json& results, const Json& shape) {
+  const std::string matrix = shape.at("name");
+  const int64_t columns = shape.at("columns"), rank = std::min(shape.at("rows").get<int64_t>(), columns);
   Figure figure;
-  figure.id = fmt::format("null-space-{}", matrix == std::string("W_Q")   ? "q"
-                                           : matrix == std::string("W_K") ? "k"
-                                                                          : "v");
+  figure.id = "null-space-" + id_of(matrix);
   figure.title = fmt::format("Energy in the leading directions of {}", matrix);
   Lines lines;
   std::vector<std::string> ranks;
-  size_t rank = 0;
-  for (const LayerGroup& group : shown_groups(results)) {
-    rank =
-        results.at("layers").at(static_cast<size_t>(group.first)).at("matrices").at(matrix).at("curve_template").size();
+  for (const LayerGroup& group : shown_groups(results, matrix)) {
     for (const auto& [what, key] : {std::pair("template", "curve_template"), {"ordinary tokens", "curve_semantic"}}) {
       Series series{fmt::format("{}, {}", what, layer_range(group.first, group.last)),
                     {},
@@ -47,31 +72,31 @@ Figure curve_figure(const Json& results, const char* matrix, int64_t d) {
                     false,
                     false,
                     {}};
-      for (size_t r = 0; r < rank; ++r) {
+      for (int64_t r = 0; r < rank; ++r) {
         series.x.push_back(static_cast<double>(r + 1));
         series.y.push_back(group_mean(results, group, [&, key = key](const Json& layer) {
-          return number_or_nan(layer.at("matrices").at(matrix).at(key).at(r));
+          return curve_value(layer, matrix, key, static_cast<size_t>(r));
         }));
       }
       lines.series.push_back(std::move(series));
     }
-    ranks.push_back(fmt::format("{} in {}", fmt::format("{:.0f}", matrix_mean(results, group, matrix, "k90")),
-                                layer_range(group.first, group.last)));
+    const double k90 = group_mean(results, group, [&](const Json& layer) {
+      return number_or_nan(layer.at("matrices").at(matrix).at("k90"));
+    });
+    ranks.push_back(fmt::format("{:.0f} in {}", k90, layer_range(group.first, group.last)));
   }
   Series random{"random vectors", {}, {}, Series::Mark::line, true, false, {}};
-  for (size_t r = 0; r < rank; ++r) {
+  for (int64_t r = 0; r < rank; ++r) {
     random.x.push_back(static_cast<double>(r + 1));
-    random.y.push_back(static_cast<double>(r + 1) / static_cast<double>(d));
+    random.y.push_back(static_cast<double>(r + 1) / static_cast<double>(columns));
   }
   lines.series.push_back(std::move(random));
   figure.caption = fmt::format(
       "Share C(R) of a vector's energy within the R leading right singular directions of {} (all heads stacked): of "
-      "the "
-      "template, of ordinary tokens, and of random vectors (R / {}); means over layers. 90 % of the matrix' energy is "
-      "in the "
-      "first {} directions. {} {}.",
-      matrix, d, join_words(ranks), matrix == std::string("W_V") ? verdict_text(results.at("verdict")) : "",
-      data_label(results));
+      "the template, of ordinary tokens, and of random vectors (R / {}); means over layers.{}{} 90 % of the matrix' "
+      "energy is in the first {} directions. {} {}.",
+      matrix, columns, latent_note(shape), few_layers_note(results, matrix), join_words(ranks),
+      matrix == value_matrix(results) ? verdict_text(results.at("verdict")) : "", data_label(results));
   figure.x.label = "R";
   figure.y.label = "C(R)";
   figure.y.log = true;
@@ -80,27 +105,28 @@ Figure curve_figure(const Json& results, const char* matrix, int64_t d) {
 }
 
 Figure layers_figure(const Json& results) {
+  const std::string matrix = value_matrix(results);
   Lines lines;
   for (const auto& [what, key] :
        {std::pair("template", "template"), {"ordinary tokens", "semantic"}, {"random vectors", "random"}}) {
     Series series{what, {}, {}, Series::Mark::line_and_points, key == std::string("random"), false, {}};
     for (const Json& layer : results.at("layers")) {
-      const Json& matrix = layer.at("matrices").at("W_V");
       series.x.push_back(layer.at("layer").get<double>());
-      series.y.push_back(number_or_nan(matrix.at(key)));
-      series.hover.push_back(fmt::format("layer {}, {}: {}\nk90 {}", layer.at("layer").get<int64_t>(), what,
-                                         number(series.y.back()), matrix.at("k90").get<int64_t>()));
+      series.y.push_back(matrix_value(results, layer, matrix, key));
+      series.hover.push_back(fmt::format("layer {}, {}: {}\nk90 {:.0f}", layer.at("layer").get<int64_t>(), what,
+                                         number(series.y.back()), matrix_value(results, layer, matrix, "k90")));
     }
     lines.series.push_back(std::move(series));
   }
   Figure figure;
   figure.id = "null-space-layers";
-  figure.title = "Energy where W_V has 90 % of its own";
+  figure.title = fmt::format("Energy where {} has 90 % of its own", matrix);
   figure.caption = fmt::format(
-      "Share of a vector's energy within the leading directions that hold 90 % of W_V's: of the template (outside "
-      "plateaus, "
-      "which are shaded, of the latest spike tokens or the first token), of ordinary tokens and of random vectors. {}.",
-      data_label(results));
+      "Share of a vector's energy within the leading directions that hold 90 % of {}'s{}: of the template (outside "
+      "plateaus, which are shaded, of the latest spike tokens or the first token), of ordinary tokens and of random "
+      "vectors.{} {}.",
+      matrix, stacked_everywhere(results, matrix) ? "" : " (of each KV head alone; means over these)",
+      latent_note(results.at("matrices").back()), data_label(results));
   figure.x.label = "layer";
   figure.y.label = "C(k90)";
   figure.y.log = true;
@@ -115,39 +141,47 @@ Table groups_table(const Json& results) {
               "",
               {"layers", "spikes", "matrix", "k90", "template", "ordinary", "random", "all: template", "all: ordinary"},
               {}};
-  table.caption = fmt::format(
-      "C(k90): share of a vector's energy in the directions that hold 90 % of the matrix' energy, of the template, of "
-      "ordinary tokens, of random vectors; all: in all directions that the matrix does not map to zero. Means over "
-      "layers. {}.",
-      data_label(results));
+  std::vector<std::string> by_head;
+  for (const Json& shape : results.at("matrices"))
+    if (!stacked_everywhere(results, shape.at("name"))) by_head.push_back(shape.at("name"));
   for (const LayerGroup& group : layer_groups(results)) {
-    for (const Matrix& matrix : kMatrices) {
+    for (const Json& shape : results.at("matrices")) {
+      const std::string matrix = shape.at("name");
+      const int64_t rank = std::min(shape.at("rows").get<int64_t>(), shape.at("columns").get<int64_t>());
       const auto last = [&](const char* key) {
         return group_mean(results, group, [&](const Json& layer) {
-          return number_or_nan(layer.at("matrices").at(matrix.name).at(key).back());
+          return curve_value(layer, matrix, key, static_cast<size_t>(rank - 1));
         });
       };
       table.rows.push_back({group.first == group.last ? fmt::format("{}", group.first)
                                                       : fmt::format("{} to {}", group.first, group.last),
-                            group.plateau ? "yes" : "no", matrix.name,
-                            fmt::format("{:.0f}", matrix_mean(results, group, matrix.name, "k90")),
-                            number(matrix_mean(results, group, matrix.name, "template")),
-                            number(matrix_mean(results, group, matrix.name, "semantic")),
-                            number(matrix_mean(results, group, matrix.name, "random")), number(last("curve_template")),
+                            group.plateau ? "yes" : "no", matrix,
+                            fmt::format("{:.0f}", matrix_mean(results, group, matrix, "k90")),
+                            number(matrix_mean(results, group, matrix, "template")),
+                            number(matrix_mean(results, group, matrix, "semantic")),
+                            number(matrix_mean(results, group, matrix, "random")), number(last("curve_template")),
                             number(last("curve_semantic"))});
     }
   }
+  table.caption = fmt::format(
+      "C(k90): share of a vector's energy in the directions that hold 90 % of the matrix' energy, of the template, of "
+      "ordinary tokens, of random vectors; all: in all directions that the matrix does not map to zero. Means over "
+      "layers{}. {}.",
+      by_head.empty() ? "" : fmt::format(" (of {}: C(k90) of each KV head alone, means over these)", join_words(by_head)),
+      data_label(results));
   return table;
 }
 
 }  // namespace
 
-Section null_space_section(const Json& results, const H5File&, const DumpReader& dump) {
+Section null_space_section(const Json& results, const H5File&, const DumpReader&) {
   Section section;
   section.summary = verdict_text(results.at("verdict"));
   section.figures.push_back(layers_figure(results));
-  for (const char* matrix : {"W_V", "W_K", "W_Q"})
-    section.figures.push_back(curve_figure(results, matrix, dump.d_model()));
+  const Json& matrices = results.at("matrices");
+  for (auto shape = matrices.rbegin(); shape != matrices.rend(); ++shape)
+    if (!results.at("stacked_layers").at(shape->at("name").get<std::string>()).empty())
+      section.figures.push_back(curve_figure(results, *shape));
   section.tables.push_back(groups_table(results));
   return section;
 }

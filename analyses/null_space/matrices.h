@@ -1,31 +1,45 @@
-// W_Q, W_K and W_V of a block, whole and by KV head.
+// The matrices of a block whose singular directions are looked at, whole and by KV head.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <span>
+#include <memory>
+#include <string>
 #include <vector>
 
+#include "model/linear.h"
+#include "model/norm.h"
 #include "model/weights.h"
 
 namespace spikescope {
 
+/// W_Q, W_K, W_V. With latent attention (arXiv 2405.04434, whose names these are) the linear maps that there are: of
+/// what the block reads W_DQ (or W_Q, without a low rank of queries), W_DKV and W_KR; of the normed latent W_UK and W_UV.
 struct Matrix {
-  const char* name;
-  Role role;
-};
-inline constexpr std::array<Matrix, 3> kMatrices = {{{"W_Q", Role::w_q}, {"W_K", Role::w_k}, {"W_V", Role::w_v}}};
+  std::string name;
+  bool of_latent = false;         ///< its input is the normed latent of keys and values, not what the block reads
+  int64_t rows = 0, columns = 0;  ///< columns: size of the input
+  int64_t kv_heads = 0;           ///< how many equal runs of rows are looked at alone; 0: none
 
-/// A matrix with all heads stacked, or its rows of one KV head: of W_Q, those of the query heads that share it.
-struct Part {
-  size_t matrix;         ///< index into kMatrices
-  int64_t kv_head = -1;  ///< -1: all
-  int64_t rows = 0;
-  std::vector<float> values;  ///< [rows, d]
+  int64_t rank() const { return std::min(rows, columns); }
 };
+/// The same in all blocks.
+std::vector<Matrix> matrices_of(const ModelWeights& weights);
 
-/// All parts of a block without latent attention, by matrix, the whole before its heads. Throws Error as
-/// ModelWeights::read does.
-std::vector<Part> block_parts(const ModelWeights& weights, int layer);
+/// The matrices of a block, [rows, columns] each, in the order of matrices_of(). Throws Error as ModelWeights::read
+/// does.
+std::vector<std::vector<float>> read_matrices(const ModelWeights& weights, int layer);
+
+/// norm(W_DKV x) of a block with latent attention.
+class LatentReader {
+ public:
+  /// Throws Error as ModelWeights::read does.
+  LatentReader(const ModelWeights& weights, int layer);
+  /// Of rows [n, d]: [n, kv_rank].
+  std::vector<float> operator()(const std::vector<float>& rows) const;
+
+ private:
+  Linear kv_a_;
+  Norm norm_;
+};
 
 }  // namespace spikescope

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,10 +14,14 @@
 #include "analyses/labels.h"
 #include "analyses/layer_groups.h"
 #include "analyses/null_space/matrices.h"
+#include "analyses/null_space/plan.h"
+#include "analyses/null_space/reading.h"
 #include "analyses/templates.h"
 #include "analyses/verdict.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 #include "io/hdf5.h"
+#include "model/gemm.h"
 #include "model/weights.h"
 #include "stats/moments.h"
 #include "stats/spectrum.h"
@@ -26,8 +33,25 @@ namespace {
 constexpr double kShare = 0.9;
 /// The template is in the bottom directions where C(k90) is at most this share of that of ordinary tokens.
 constexpr double kBottom = 0.5;
+/// The time is predicted from a decomposition of this size, and told from so many seconds on.
+constexpr int64_t kTrialSide = 384;
+constexpr double kWorthSaying = 10.0;
 /// Digits of curves in the JSON; the .h5 has them all.
 constexpr double kCurveUnit = 1e-8;
+
+/// What the matrices are applied to: the template, and ordinary tokens.
+struct Vectors {
+  std::vector<float> of_template;
+  TokenVectors ordinary;
+};
+
+Vectors latents_of(const LatentReader& read, const Vectors& inputs) {
+  Vectors latents{read(inputs.of_template), {}};
+  latents.ordinary.d = static_cast<int64_t>(latents.of_template.size());
+  latents.ordinary.offsets = inputs.ordinary.offsets;
+  latents.ordinary.values = read(inputs.ordinary.values);
+  return latents;
+}
 
 /// What a matrix does with the template and the ordinary tokens of its block.
 struct MatrixEnergies {
@@ -37,10 +61,11 @@ struct MatrixEnergies {
   Moments semantic;                              ///< C(k90), over windows
 };
 
-MatrixEnergies measure(std::span<const float> values, int64_t rows, std::span<const float> x_star,
-                       const TokenVectors& ordinary) {
+MatrixEnergies measure(std::span<const float> values, int64_t rows, const Vectors& vectors) {
+  const TokenVectors& ordinary = vectors.ordinary;
   const Spectrum spectrum(values, rows, ordinary.d);
-  MatrixEnergies result{spectrum.singular_values(), spectrum.leading(kShare), spectrum.energy(x_star), {}, {}};
+  MatrixEnergies result{
+      spectrum.singular_values(), spectrum.leading(kShare), spectrum.energy(vectors.of_template), {}, {}};
   std::vector<Moments> curve(static_cast<size_t>(spectrum.rank()));
   for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
     const int64_t first = ordinary.offsets[static_cast<size_t>(prompt)],
@@ -56,13 +81,16 @@ MatrixEnergies measure(std::span<const float> values, int64_t rows, std::span<co
   return result;
 }
 
-Json at_k90(const MatrixEnergies& energies, int64_t d) {
+/// `columns`: of the matrix. Nothing of a matrix that was not decomposed: the same keys, null.
+Json at_k90(const MatrixEnergies& energies, int64_t columns) {
+  if (energies.singular_values.empty())
+    return {{"k90", nullptr}, {"template", nullptr}, {"semantic", nullptr}, {"semantic_se", nullptr}, {"random", nullptr}};
   const auto index = static_cast<size_t>(energies.k90 - 1);
   return {{"k90", energies.k90},
           {"template", energies.k90 > 0 ? number_or_null(energies.of_template[index]) : Json(nullptr)},
           {"semantic", number_or_null(energies.semantic.mean())},
           {"semantic_se", number_or_null(energies.semantic.standard_error())},
-          {"random", static_cast<double>(energies.k90) / static_cast<double>(d)}};
+          {"random", static_cast<double>(energies.k90) / static_cast<double>(columns)}};
 }
 
 Json curve_json(const std::vector<double>& curve) {
@@ -71,18 +99,24 @@ Json curve_json(const std::vector<double>& curve) {
   return json;
 }
 
-/// The curves of one of the three matrices in all blocks, for the .h5.
+/// The curves of one of the matrices in all blocks, for the .h5; NaN where it was not decomposed.
 struct Curves {
+  int64_t blocks, rank;
   std::vector<double> singular_values, of_template, of_semantic;
-  int64_t rank = 0;
 
-  void add(const MatrixEnergies& energies) {
-    rank = static_cast<int64_t>(energies.singular_values.size());
-    singular_values.insert(singular_values.end(), energies.singular_values.begin(), energies.singular_values.end());
-    of_template.insert(of_template.end(), energies.of_template.begin(), energies.of_template.end());
-    of_semantic.insert(of_semantic.end(), energies.of_semantic.begin(), energies.of_semantic.end());
+  Curves(int64_t blocks, int64_t rank)
+      : blocks(blocks),
+        rank(rank),
+        singular_values(static_cast<size_t>(blocks * rank), std::numeric_limits<double>::quiet_NaN()),
+        of_template(singular_values),
+        of_semantic(singular_values) {}
+  void put(int64_t block, const MatrixEnergies& energies) {
+    const auto place = [&](std::vector<double>& all) { return all.begin() + block * rank; };
+    std::copy(energies.singular_values.begin(), energies.singular_values.end(), place(singular_values));
+    std::copy(energies.of_template.begin(), energies.of_template.end(), place(of_template));
+    std::copy(energies.of_semantic.begin(), energies.of_semantic.end(), place(of_semantic));
   }
-  void write(H5File& arrays, const std::string& name, int64_t blocks) const {
+  void write(H5File& arrays, const std::string& name) const {
     const std::vector<int64_t> shape = {blocks, rank};
     arrays.write<double>("/" + name + "/singular_values", shape, std::span<const double>(singular_values));
     arrays.write<double>("/" + name + "/curve_template", shape, std::span<const double>(of_template));
@@ -90,25 +124,59 @@ struct Curves {
   }
 };
 
+/// The results of a block whose parts are measured, by matrix.
+Json matrices_json(const std::vector<Matrix>& matrices, const std::vector<Part>& parts,
+                   const std::vector<MatrixEnergies>& energies) {
+  Json json = Json::object();
+  for (const Matrix& matrix : matrices) {
+    Json row = at_k90({}, matrix.columns);
+    row["curve_template"] = row["curve_semantic"] = Json::array();
+    row["kv_heads"] = std::vector<Json>(static_cast<size_t>(matrix.kv_heads));
+    json[matrix.name] = std::move(row);
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Matrix& matrix = matrices[parts[i].matrix];
+    Json &row = json[matrix.name], values = at_k90(energies[i], matrix.columns);
+    if (parts[i].kv_head >= 0) {
+      row["kv_heads"][static_cast<size_t>(parts[i].kv_head)] = std::move(values);
+      continue;
+    }
+    row.update(values);
+    row["curve_template"] = curve_json(energies[i].of_template);
+    row["curve_semantic"] = curve_json(energies[i].of_semantic);
+  }
+  return json;
+}
+
+/// What is going to be done, for people who wait.
+std::string plan_text(const SpectrumPlan& plan, int64_t blocks, double seconds, double seconds_of_all) {
+  std::vector<std::string> few;
+  for (size_t i = 0; i < plan.matrices.size(); ++i)
+    if (static_cast<int64_t>(plan.stacked[i].size()) < blocks)
+      few.push_back(fmt::format("{} in {} of {} blocks", plan.matrices[i].name, plan.stacked[i].size(), blocks));
+  const std::string text = fmt::format("null_space: singular directions will take about {}", duration_text(seconds));
+  if (few.empty()) return text;
+  return fmt::format("{}: of each KV head in all blocks, and stacked of {} (of all in all blocks: about {}; see "
+                     "{})",
+                     text, join_words(few), duration_text(seconds_of_all), kSpectrumLayersOption);
+}
+
 Verdict judge(const Json& results) {
   Verdict verdict;
-  verdict.claim = "the template lies in the directions that W_V maps to nearly nothing";
+  const std::string matrix = value_matrix(results);
+  verdict.claim = fmt::format("the template lies in the directions that {} maps to nearly nothing", matrix);
   std::vector<std::string> found;
   size_t held = 0;
   for (const LayerGroup& group : layer_groups(results)) {
     if (!group.plateau) continue;
-    const auto mean = [&](const char* key) {
-      return group_mean(results, group,
-                        [key](const Json& layer) { return number_or_nan(layer.at("matrices").at("W_V").at(key)); });
-    };
+    const auto mean = [&](const char* key) { return matrix_mean(results, group, matrix, key); };
     const double share = mean("template"), reference = mean("semantic");
     if (std::isnan(share) || std::isnan(reference)) continue;
     held += share <= kBottom * reference;
     found.push_back(
-        fmt::format("the leading directions with 90 % of W_V's energy hold {} of the template (ordinary tokens {}, "
-                    "random vectors {}) "
-                    "in {}",
-                    percent(share), percent(reference), percent(mean("random")), layer_range(group.first, group.last)));
+        fmt::format("the leading directions with 90 % of {}'s energy hold {} of the template (ordinary tokens {}, random "
+                    "vectors {}) in {}",
+                    matrix, percent(share), percent(reference), percent(mean("random")), layer_range(group.first, group.last)));
   }
   if (found.empty()) {
     verdict.why = "no plateau of spikes has ordinary tokens beside it";
@@ -123,50 +191,80 @@ Verdict judge(const Json& results) {
 
 }  // namespace
 
-Needs null_space_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out"}, false, false}; }
+Needs null_space_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post"}, false, false}; }
 
 Json run_null_space(const AnalysisInput& input, H5File& arrays) {
   const DumpReader& dump = input.dump;
   if (const std::string why = why_no_projections(input); !why.empty()) return {{"applicable", false}, {"why", why}};
   const ModelWeights& weights = input.weights();
-  const int64_t d = dump.d_model(), blocks = dump.n_layers();
-
+  const int64_t blocks = dump.n_layers();
   const auto progress = [&](double fraction) {
     if (input.progress) input.progress(fraction);
   };
-  const Templates templates(dump, input.seed, [&](double fraction) { progress(0.1 * fraction); });
+  constexpr double kScan = 0.05;  // of the bar
+  const Templates templates(input, [&](double fraction) { progress(kScan * fraction); });
+
+  int64_t vectors = 1;
+  for (const auto& window : templates.ordinary_tokens()) vectors += static_cast<int64_t>(window.size());
+  const std::vector<Plateau> plateaus = find_plateaus(templates.states());
+  const auto plan_of = [&](const LayerChoice& chosen) {
+    return plan_spectra(matrices_of(weights), blocks, vectors, plateaus, chosen);
+  };
+  const SpectrumPlan plan = plan_of(input.spectrum_layers);
+  const double work = plan.work(blocks, threads()),
+               of_all = plan_of(parse_layers("all", kSpectrumLayersOption)).work(blocks, threads()),
+               each = seconds_of_work(std::min(dump.d_model(), kTrialSide));
+  if (input.note && each * work >= kWorthSaying) input.note(plan_text(plan, blocks, each * work, each * of_all));
+
   Json layers = Json::array();
-  std::vector<Curves> curves(kMatrices.size());
+  std::vector<Curves> curves;
+  for (const Matrix& matrix : plan.matrices) curves.emplace_back(blocks, matrix.rank());
+  double done = 0.0, all = 0.0;
+  std::mutex mutex;
+  for (int64_t l = 0; l < blocks; ++l)
+    for (const Part& part : plan.parts(l)) all += part.work;
+  const auto began = std::chrono::steady_clock::now();
   for (int64_t l = 0; l < blocks; ++l) {
     const std::vector<double> mean = templates.at(l);
-    const std::vector<float> x_star(mean.begin(), mean.end());
-    const TokenVectors ordinary = templates.ordinary(l);
-    const std::vector<Part> parts = block_parts(weights, static_cast<int>(l));
+    const Vectors inputs{{mean.begin(), mean.end()}, templates.ordinary(l)};
+    Vectors latents;
+    if (weights.architecture().latent) latents = latents_of(LatentReader(weights, static_cast<int>(l)), inputs);
+    const std::vector<std::vector<float>> values = read_matrices(weights, static_cast<int>(l));
+    const std::vector<Part> parts = plan.parts(l);
     std::vector<MatrixEnergies> energies(parts.size());
     parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
       const Part& part = parts[static_cast<size_t>(i)];
-      energies[static_cast<size_t>(i)] = measure(part.values, part.rows, x_star, ordinary);
+      const Matrix& matrix = plan.matrices[part.matrix];
+      const auto rows = std::span(values[part.matrix])
+                            .subspan(static_cast<size_t>(part.first_row * matrix.columns),
+                                     static_cast<size_t>(part.rows * matrix.columns));
+      energies[static_cast<size_t>(i)] = measure(rows, part.rows, matrix.of_latent ? latents : inputs);
+      const std::lock_guard lock(mutex);
+      done += part.work;
+      progress(kScan + (1.0 - kScan) * done / all);
     });
-
-    Json matrices = Json::object();
-    for (size_t i = 0; i < parts.size(); ++i) {
-      Json row = at_k90(energies[i], d);
-      if (parts[i].kv_head < 0) {
-        curves[parts[i].matrix].add(energies[i]);
-        row["curve_template"] = curve_json(energies[i].of_template);
-        row["curve_semantic"] = curve_json(energies[i].of_semantic);
-        row["kv_heads"] = Json::array();
-        matrices[kMatrices[parts[i].matrix].name] = std::move(row);
-      } else {
-        matrices[kMatrices[parts[i].matrix].name]["kv_heads"].push_back(std::move(row));
-      }
-    }
-    layers.push_back({{"layer", l}, {"template", templates.source(l)}, {"matrices", std::move(matrices)}});
-    progress(0.1 + 0.9 * static_cast<double>(l + 1) / static_cast<double>(blocks));
+    for (size_t i = 0; i < parts.size(); ++i)
+      if (parts[i].kv_head < 0) curves[parts[i].matrix].put(l, energies[i]);
+    layers.push_back({{"layer", l},
+                      {"template", templates.source(l)},
+                      {"matrices", matrices_json(plan.matrices, parts, energies)}});
   }
-  for (size_t i = 0; i < curves.size(); ++i) curves[i].write(arrays, kMatrices[i].name, blocks);
+  const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 
   Json json = templates.json();
+  json["predicted_seconds"] = each * work;
+  json["decomposition_seconds"] = took;
+  json["predicted_seconds_all_layers"] = each * of_all;
+  json["matrices"] = Json::array();
+  for (size_t i = 0; i < plan.matrices.size(); ++i) {
+    const Matrix& matrix = plan.matrices[i];
+    curves[i].write(arrays, matrix.name);
+    json["matrices"].push_back({{"name", matrix.name},
+                                {"rows", matrix.rows},
+                                {"columns", matrix.columns},
+                                {"reads", matrix.of_latent ? "latent" : "input"}});
+    json["stacked_layers"][matrix.name] = plan.stacked[i];
+  }
   json["layers"] = std::move(layers);
   json["verdict"] = to_json(judge(json));
   return json;

@@ -5,6 +5,9 @@
 
 namespace spikescope {
 
+/// Sets AnalysisInput::spectrum_layers.
+inline constexpr const char* kSpectrumLayersOption = "--spectrum-layers";
+
 Needs null_space_needs();
 Json run_null_space(const AnalysisInput& input, H5File& arrays);
 Section null_space_section(const Json& results, const H5File& arrays, const DumpReader& dump);

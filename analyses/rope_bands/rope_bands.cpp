@@ -233,7 +233,7 @@ Verdict judge(const Json& results) {
 
 }  // namespace
 
-Needs rope_bands_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out"}, false, false}; }
+Needs rope_bands_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post"}, false, false}; }
 
 Json run_rope_bands(const AnalysisInput& input, H5File& arrays) {
   const DumpReader& dump = input.dump;
@@ -252,7 +252,7 @@ Json run_rope_bands(const AnalysisInput& input, H5File& arrays) {
     longest = std::max(longest, dump.tokens().length(prompt));
   for (const Rope& rope : a.ropes) pairs = std::max(pairs, static_cast<int64_t>(rope.frequencies.size()));
 
-  const Templates templates(dump, input.seed, [&](double fraction) { progress(0.3 * fraction); });
+  const Templates templates(input, [&](double fraction) { progress(0.3 * fraction); });
   BandArrays band_arrays(arrays, a, pairs, dmax + 1);
   Json layers = Json::array();
   for (int64_t l = 0; l < a.n_layers; ++l) {

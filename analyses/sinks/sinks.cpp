@@ -145,7 +145,7 @@ Json run_sinks(const AnalysisInput& input, H5File& arrays) {
   const auto progress = [&](double fraction) {
     if (input.progress) input.progress(fraction);
   };
-  const std::vector<LayerScan> states = scan_residuals(dump, false, [&](double fraction) { progress(0.4 * fraction); });
+  const std::vector<LayerScan>& states = input.scan(false, [&](double fraction) { progress(0.4 * fraction); });
   const std::vector<std::vector<SpikeSet>> sets = spike_sets(states);
   int64_t first_query = 1, too_short = 0;
   for (int64_t prompt = 0; prompt < dump.tokens().n_prompts(); ++prompt) {

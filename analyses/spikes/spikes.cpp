@@ -139,7 +139,7 @@ Json run_spikes(const AnalysisInput& input, H5File& arrays) {
   const std::string missing = missing_residual(input.dump);
   if (!missing.empty()) return {{"applicable", false}, {"why", "the dump has no " + missing}};
 
-  const std::vector<LayerScan> layers = scan_residuals(input.dump, true, input.progress);
+  const std::vector<LayerScan>& layers = input.scan(true, input.progress);
   const std::vector<Plateau> plateaus = find_plateaus(layers);
   const Writers writers = find_writers(input, plateaus);
   write_arrays(arrays, layers);

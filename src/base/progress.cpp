@@ -72,6 +72,12 @@ void Progress::update(double fraction, const std::string& rate_text) {
   write_all(descriptor_, kWipe + progress_line(label_, fraction, rate_text, elapsed, terminal_width(descriptor_) - 1));
 }
 
+void Progress::pause() {
+  const std::lock_guard lock(mutex_);
+  if (is_drawn_) write_all(descriptor_, kWipe);
+  is_drawn_ = false;
+}
+
 void Progress::done() {
   const std::lock_guard lock(mutex_);
   if (is_drawn_) write_all(descriptor_, kWipe);

@@ -21,6 +21,8 @@ class Progress {
   /// `fraction` of the work done, 0 to 1 (values outside are clamped, NaN counts as 0); `rate_text` stands beside the
   /// bar as it is: "1,204 tokens/s", "41.2 of 92.9 MB". Cheap: draws at most ten times a second.
   void update(double fraction, const std::string& rate_text = {});
+  /// Wipes the bar until the next update, so that a line can be printed.
+  void pause();
   /// Wipes the bar. Further updates do nothing.
   void done();
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "analyses/null_space/null_space.h"
 #include "analyses/run.h"
 #include "base/fail.h"
 #include "base/nearest.h"
@@ -61,7 +62,7 @@ void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint) {
 }
 
 void run_analyses_on(const fs::path& out, const std::vector<std::string>& names, const std::string& model,
-                     bool just_captured, uint64_t seed, const Session& session) {
+                     bool just_captured, AnalysisSettings settings, const Session& session) {
   const std::vector<const Analysis*> chosen = chosen_analyses(names);
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint_of(out, model, just_captured, session);
   const auto weights = [&]() -> const ModelWeights& {
@@ -76,11 +77,23 @@ void run_analyses_on(const fs::path& out, const std::vector<std::string>& names,
     current = name;
     progress.update((static_cast<double>(done) + fraction) / static_cast<double>(chosen.size()), std::string(name));
   };
-  run_analyses(out, chosen, weights, report, seed);
+  settings.note = [&](const std::string& text) {
+    progress.pause();
+    note(session, text);
+  };
+  run_analyses(out, chosen, weights, report, settings);
 }
 
 void add_seed_option(CLI::App& command, uint64_t& seed) {
   command.add_option("--seed", seed, "Seed of all samples that are drawn")->capture_default_str();
+}
+
+void add_spectrum_option(CLI::App& command, std::string& layers) {
+  command
+      .add_option(kSpectrumLayersOption, layers,
+                  "Blocks in which the singular directions of whole W_Q, W_K and W_V are found (null_space), as\n"
+                  "0,12-20; all; none. auto: all in small models, else those that tell most. Single heads: always all")
+      ->capture_default_str();
 }
 
 void add_analyze(CLI::App& app, Session& session) {
@@ -89,6 +102,7 @@ void add_analyze(CLI::App& app, Session& session) {
     std::vector<std::string> only;
     std::string model;
     uint64_t seed = 0;
+    std::string spectrum_layers = "auto";
   };
   CLI::App* command = app.add_subcommand("analyze", "Redo analyses from a dump, without running the model");
   command->footer(R"(Examples:
@@ -101,10 +115,12 @@ Results are OUT/results/<analysis>.json and .h5 (docs/results.md).)");
   command->add_option("--only", options->only, "Analyses to run, by name (repeatable)");
   command->add_option("--model", options->model, "Checkpoint to read weights from (default: the one the dump records)");
   add_seed_option(*command, options->seed);
+  add_spectrum_option(*command, options->spectrum_layers);
   command->callback([options, &session] {
     session.action = [options, &session] {
       set_threads(session.threads);
-      run_analyses_on(options->out, options->only, options->model, false, options->seed, session);
+      run_analyses_on(options->out, options->only, options->model, false,
+                      {options->seed, parse_layers(options->spectrum_layers, kSpectrumLayersOption), {}}, session);
       Json files = Json::array();
       for (const Analysis* analysis : chosen_analyses(options->only))
         files.push_back((options->out / "results" / (std::string(analysis->name) + ".json")).string());

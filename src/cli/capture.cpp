@@ -115,10 +115,7 @@ void add_pass_options(CLI::App& command, CaptureOptions& options) {
   command.add_flag("--losses", options.request.losses, "Also compute next-token losses (/losses/nll)")->group("Dump");
 }
 
-void add_capture_options(CLI::App& command, CaptureOptions& options) {
-  command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
-  command.add_option("--out", options.out, "Folder for the results")->required();
-  add_pass_options(command, options);
+void add_sample_options(CLI::App& command, CaptureOptions& options) {
   command
       .add_option("--random-first", options.random_first,
                   "Also run so many random tokens, each as the first of a prompt of its own: whether first tokens\n"
@@ -127,6 +124,13 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
       ->capture_default_str()
       ->group("Prompts");
   add_seed_option(command, options.seed);
+}
+
+void add_capture_options(CLI::App& command, CaptureOptions& options) {
+  command.add_option("--model", options.model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
+  command.add_option("--out", options.out, "Folder for the results")->required();
+  add_pass_options(command, options);
+  add_sample_options(command, options);
   command.add_flag("--resume", options.request.storage.resume,
                    "Go on from what a stopped or killed run has left in OUT; the other options have to be the same");
   command.add_flag("--profile", options.profile,
@@ -204,11 +208,13 @@ PreparedCapture prepare_capture(CaptureOptions& options, const Session& session)
   prepared.tokens = read_inputs(*prepared.checkpoint, options, tokenizer);
   if (options.random_first > 0) {
     const Architecture& a = prepared.checkpoint->architecture();
-    if (a.patches || !a.causal)
+    const bool sees_behind = a.patches || !a.causal;
+    if (sees_behind && !options.any_inputs)
       fail_usage("--random-first: in {} models a first token sees those behind it; leave it out", a.family);
     const int64_t vocabulary = tokenizer ? std::min(tokenizer->size(), a.vocabulary) : a.vocabulary;
-    add_random_first(prepared.tokens, options.random_first, vocabulary, options.seed,
-                     tokenizer ? &*tokenizer : nullptr);
+    if (!sees_behind)
+      add_random_first(prepared.tokens, options.random_first, vocabulary, options.seed,
+                       tokenizer ? &*tokenizer : nullptr);
   }
   prepared.info.model = prepared.checkpoint->path().string();
   prepared.info.model_name = model_name(options.model);

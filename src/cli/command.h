@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "capture/capture.h"
+#include "analyses/run.h"
 #include "capture/prompts.h"
 #include "families/checkpoint.h"
 #include "model/product.h"
@@ -43,6 +44,8 @@ void add_selftest(CLI::App& app, Session& session);
 
 /// Adds --seed.
 void add_seed_option(CLI::App& command, uint64_t& seed);
+/// Adds --spectrum-layers, of everything that runs analyses.
+void add_spectrum_option(CLI::App& command, std::string& layers);
 /// Adds --dtype.
 void add_dtype_option(CLI::App& command, Dtype& dtype);
 
@@ -61,8 +64,11 @@ struct CaptureOptions {
   Dtype dtype = Dtype::float32;
   int64_t random_first = 0;                                            ///< prompts of one random token besides
   uint64_t seed = 0;                                                   ///< of all samples
+  std::string spectrum_layers = "auto";                                ///< as parse_layers() reads it
   std::string to_resume = "go on with the same command and --resume";  ///< what a stopped capture tells people to do
 };
+/// Adds --random-first and --seed.
+void add_sample_options(CLI::App& command, CaptureOptions& options);
 /// The options once for each tower to be run, its points and OUT/<tower> in them; as they are where the model has no
 /// towers. A tower is run where there is something for it: images for one, texts (the built-in ones where there are no
 /// images) for the other.
@@ -100,7 +106,7 @@ CaptureSummary run_all(CaptureOptions& options, const Session& session);
 /// the dump's own checkpoint. `just_captured`: the dump was made from it by this call of the program, so its hash is
 /// not compared once more, which would read it once more.
 void run_analyses_on(const std::filesystem::path& out, const std::vector<std::string>& names, const std::string& model,
-                     bool just_captured, uint64_t seed, const Session& session);
+                     bool just_captured, AnalysisSettings settings, const Session& session);
 /// Throws UsageError: there is no such analysis among those `known`, but perhaps one of a similar name.
 [[noreturn]] void fail_unknown_analysis(const std::string& name, const std::vector<std::string>& known);
 /// Writes OUT/report and returns the page's path.

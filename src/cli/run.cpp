@@ -1,3 +1,4 @@
+#include "analyses/null_space/null_space.h"
 #include "analyses/run.h"
 
 #include <fmt/format.h>
@@ -18,11 +19,12 @@ void add_needs_of_all(CaptureRequest& request) {
 }
 
 CaptureSummary run_all(CaptureOptions& options, const Session& session) {
+  const LayerChoice layers = parse_layers(options.spectrum_layers, kSpectrumLayersOption);
   add_needs_of_all(options.request);
   const CaptureSummary summary = run_capture(options, session);
   if (summary.stopped_layer > 0) return summary;
   note(session, fmt::format("captured in {:.1f} s", summary.seconds));
-  run_analyses_on(options.out, {}, options.model, true, options.seed, session);
+  run_analyses_on(options.out, {}, options.model, true, {options.seed, layers, {}}, session);
   write_report_for(options.out, session);
   return summary;
 }
@@ -38,6 +40,7 @@ Without prompts, a dozen built-in ones are used. The report is OUT/report/index.
   add_capture_options(*command, *options);
   command->add_option("--points", options->request.points, "Hook points to dump besides those the analyses need")
       ->group("Dump");
+  add_spectrum_option(*command, options->spectrum_layers);
   command->callback([options, &session] {
     session.action = [options, &session] {
       std::vector<CaptureOptions> runs = of_each_tower(*options);

@@ -87,9 +87,9 @@ class Survey {
       std::string why = "--force";
       {
         const PreparedCapture prepared = prepare_capture(options, session_);
-        CaptureRequest request = options.request;
-        add_needs_of_all(request);
-        if (!force_) why = why_to_run(options.out, prepared, request, entry);
+        CaptureOptions wanted = options;
+        add_needs_of_all(wanted.request);
+        if (!force_) why = why_to_run(wanted, prepared, entry);
         entry.files = files_of(*prepared.checkpoint);
       }
       if (why.empty()) {
@@ -207,6 +207,7 @@ half-way (they go on), or whose file or settings have changed. Other models of a
   command->add_option("--out", options->out, "Folder for the survey")->capture_default_str();
   command->add_flag("--force", options->force, "Run all models again");
   add_pass_options(*command, options->capture);
+  add_sample_options(*command, options->capture);
   command
       ->add_option("--points", options->capture.request.points, "Hook points to dump besides those the analyses need")
       ->allow_extra_args(false)  // one value each time: what follows is a model

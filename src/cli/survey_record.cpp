@@ -49,6 +49,24 @@ std::string missing_results(const fs::path& out) {
   return "";
 }
 
+/// Whether the dump has these prompts, and as many random first tokens after them.
+bool same_prompts(const DumpReader& dump, const DumpTokens& tokens) {
+  const DumpTokens& before = dump.tokens();
+  const auto begins = [](const auto& all, const auto& begin) {
+    return all.size() >= begin.size() && std::equal(begin.begin(), begin.end(), all.begin());
+  };
+  const int64_t random = std::count_if(tokens.prompts.begin(), tokens.prompts.end(),
+                                       [](const Json& prompt) { return prompt.value(kRandomFirst, false); });
+  return random == dump.random_first() && tokens.n_prompts() - random == before.n_prompts() &&
+         begins(tokens.ids, before.ids) && begins(tokens.offsets, before.offsets);
+}
+
+/// The seed that the samples of a finished run were drawn by.
+uint64_t seed_of(const fs::path& out) {
+  const Json results = read_json_file(out / "results" / "convergence.json");
+  return results.contains("seed") && results.at("seed").is_number_unsigned() ? results.at("seed").get<uint64_t>() : 0;
+}
+
 }  // namespace
 
 int64_t SurveyRecord::count(Status status) const {
@@ -102,6 +120,8 @@ Json survey_settings(const CaptureOptions& options) {
           {"gzip", options.request.storage.gzip},
           {"losses", options.request.losses},
           {"points", options.request.points},
+          {"random_first", options.random_first},
+          {"seed", options.seed},
           {"version", version()}};
 }
 
@@ -153,8 +173,9 @@ Json files_of(const Checkpoint& checkpoint) {
   return files;
 }
 
-std::string why_to_run(const fs::path& out, const PreparedCapture& now, const CaptureRequest& request,
-                       const SurveyEntry& entry) {
+std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now, const SurveyEntry& entry) {
+  const fs::path& out = options.out;
+  const CaptureRequest& request = options.request;
   std::error_code error;
   if (!fs::exists(out / "dump" / "index.h5", error)) return "there is no finished run yet";
   try {
@@ -172,12 +193,13 @@ std::string why_to_run(const fs::path& out, const PreparedCapture& now, const Ca
     }
     const Architecture& architecture = now.checkpoint->architecture();
     if (info.config != to_json(*now.checkpoint)) return "it is of another architecture";
-    if (dump.tokens().ids != now.tokens.ids || dump.tokens().offsets != now.tokens.offsets)
-      return "it is of other prompts";
+    if (!same_prompts(dump, now.tokens)) return "it is of other prompts";
     for (const HookPoint& point : select_points(architecture, request.points, request.points_if_any))
       if (!dump.has(point)) return fmt::format("it has no {}", point.name());
     if (request.losses && dump.losses().empty()) return "it has no losses";
     if (const std::string missing = missing_results(out); !missing.empty()) return missing;
+    if (const uint64_t seed = seed_of(out); seed != options.seed)
+      return fmt::format("its seed was {}, and is {} now", seed, options.seed);
     const std::string sha256 =
         entry.files == files_of(*now.checkpoint) && !entry.sha256.empty() ? entry.sha256 : now.checkpoint->sha256();
     return sha256 == info.model_sha256 ? "" : "the checkpoint has changed";

@@ -45,9 +45,8 @@ Json to_json(const SurveyRecord& record, const Session& session);
 /// Weight files as SurveyEntry::files keeps them.
 Json files_of(const Checkpoint& checkpoint);
 
-/// Why the run in options.out is not the one that a capture prepared like `now` would lead to; empty: it is. `request`
-/// is what that capture would ask for.
-std::string why_to_run(const std::filesystem::path& out, const PreparedCapture& now, const CaptureRequest& request,
-                       const SurveyEntry& entry);
+/// Why the run in options.out is not the one that a capture prepared like `now` would lead to; empty: it is.
+/// options.request is what that capture would ask for.
+std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now, const SurveyEntry& entry);
 
 }  // namespace spikescope

@@ -249,10 +249,11 @@ Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, con
     fail("{}: the dump has no {}; name prompts (--text, --prompts, ...) for a new one", dump.out().string(), missing);
 
   progress(0.0, "looking for spikes");
-  const std::vector<LayerScan> layers = scan_residuals(dump, false, {});
+  SharedScan scan(dump);
+  const std::vector<LayerScan>& layers = scan(false, {});
   const std::vector<Plateau> plateaus = find_plateaus(layers);
   const Writers writers =
-      find_writers({dump, [&]() -> const ModelWeights& { return checkpoint.weights(); }, {}}, plateaus);
+      find_writers({dump, scan, [&]() -> const ModelWeights& { return checkpoint.weights(); }, {}}, plateaus);
   std::mt19937_64 random(request.seed);
   std::vector<InterventionRun> runs;
   if (request.plan) runs = default_plan(dump, checkpoint.architecture(), layers, plateaus, writers.rows, random);

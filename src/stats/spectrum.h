@@ -27,7 +27,7 @@ class Spectrum {
  private:
   int64_t columns_;
   std::vector<double> singular_values_;
-  std::vector<double> directions_;  // [rank, columns]: v_r
+  std::vector<double> directions_;  // [rank rounded up, columns]: v_r
 };
 
 }  // namespace spikescope

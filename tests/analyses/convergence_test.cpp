@@ -152,7 +152,6 @@ class ConvergenceTest : public testing::AnalysisTest {
   ConvergenceTest() {
     planted.id = [](int64_t prompt, int64_t token) { return 100 * prompt + token; };
   }
-  Section section() { return load_results(folder.path()).at(0).section; }
 };
 
 TEST_F(ConvergenceTest, OfEachLayer) {
@@ -246,9 +245,11 @@ TEST_F(ConvergenceTest, WithoutANormInFrontOfAttention) {
 
 TEST_F(ConvergenceTest, WithoutWhatItNeeds) {
   planted.with_norms = false;
-  const Json json = run("convergence");
+  const Json json = run("convergence", false);
   EXPECT_EQ(json["applicable"], false);
-  EXPECT_EQ(json["why"], "the dump has no blocks.0.ln1.out");
+  EXPECT_EQ(json["why"],
+            "the dump does not hold what attention reads, and to make it it needs the checkpoint's weights: "
+            "/nowhere/planted: no such file");
 }
 
 TEST_F(ConvergenceTest, WithoutSpikesAndInShortWindows) {
@@ -276,7 +277,8 @@ TEST_F(ConvergenceTest, SeedsAreRepeatable) {
 
 TEST_F(ConvergenceTest, ReadsTheRowsOfTheTokens) {
   planted.write(folder.path());
-  const TokenVectors vectors = read_vectors(DumpReader(folder.path()), {Point::ln1_out, 2}, {{1, 3}, {7}});
+  const DumpReader dump(folder.path());
+  const TokenVectors vectors = read_vectors(dump, dumped(dump, {Point::ln1_out, 2}), {{1, 3}, {7}});
   EXPECT_THAT(vectors.offsets, ElementsAre(0, 2, 3));
   const std::vector<float> all = planted.normed(2);
   const auto row = [&](int64_t index) {

@@ -201,7 +201,7 @@ struct Planted {
 };
 
 /// Weights in memory: W_O [32, 4] is 1 in dimension 0 for all inputs; row 5 and 9 of W_down [32, 4] are (7, 3, 0, 1);
-/// W_Q, W_K and W_V hold sines of different frequencies; all else is 0.
+/// W_Q, W_K and W_V hold sines of different frequencies; norms have a gain of 1; all else is 0.
 class PlantedWeights {
  public:
   PlantedWeights() {
@@ -214,6 +214,7 @@ class PlantedWeights {
     architecture_.mlp_width = Planted::kWidth;
     architecture_.vocabulary = 2;
     architecture_.attention_scale = 0.5;
+    architecture_.norm_eps = 0.0;
     architecture_.blocks.resize(Planted::kBlocks);
     for (const Role role : all_roles()) {
       const auto [rows, columns] = role_shape(architecture_, role);
@@ -223,6 +224,7 @@ class PlantedWeights {
       if (role == Role::w_q || role == Role::w_k || role == Role::w_v)
         for (size_t i = 0; i < values.size(); ++i)
           values[i] = std::sin((1.3f + 0.2f * static_cast<float>(role)) * static_cast<float>(i));
+      if (role == Role::ln1 || role == Role::ln2) std::fill(values.begin(), values.end(), 1.0f);
       if (role == Role::w_down)
         for (const size_t dim : {5, 9}) {
           const float row[] = {7, 3, 0, 1};

@@ -46,7 +46,7 @@ TEST_P(ProjectionsTest, AreWhatThePassTurns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ProjectionsTest, ::testing::Values("qwen3", "gemma3_text", "olmo2", "gpt_neox", "mpt"),
+INSTANTIATE_TEST_SUITE_P(All, ProjectionsTest, ::testing::Values("qwen3", "gemma3_text", "olmo2", "gpt_neox", "mpt", "deepseek_v3"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

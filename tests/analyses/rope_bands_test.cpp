@@ -15,7 +15,6 @@
 namespace spikescope {
 namespace {
 
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Planted;
@@ -205,7 +204,6 @@ class RopeBandsTest : public testing::AnalysisTest {
                     static_cast<double>(tokens.size());
     return {sum[0], sum[1]};
   }
-  Section section() { return load_results(folder.path()).at(0).section; }
 };
 
 TEST_F(RopeBandsTest, EqualsLoopsOverTokensAndDistances) {
@@ -304,15 +302,7 @@ TEST_F(RopeBandsTest, TheVerdictFollowsZoneAndSpread) {
 
 TEST_F(RopeBandsTest, SectionHasWholeFigures) {
   run("rope_bands");
-  const Section content = section();
-  std::vector<std::string> ids;
-  for (const Figure& figure : content.figures) {
-    EXPECT_NO_THROW(check_figure(figure));
-    EXPECT_THAT(figure.caption, HasSubstr("planted"));
-    ids.push_back(figure.id);
-  }
-  EXPECT_THAT(ids, ElementsAre("rope-bands-energy", "rope-bands-logit-1", "rope-bands-zone", "rope-bands-sigma"));
-  EXPECT_THAT(content.tables[0].rows, Each(SizeIs(content.tables[0].columns.size())));
+  expect_whole_section({"rope-bands-energy", "rope-bands-logit-1", "rope-bands-zone", "rope-bands-sigma"});
 }
 
 }  // namespace

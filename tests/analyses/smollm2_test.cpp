@@ -285,13 +285,15 @@ TEST_F(SmolLM2Test, TheSinkLogitDoesNotDependOnDistance) {
 TEST_F(SmolLM2Test, TheSinkLogitOfRandomFirstTokensAlone) {
   const auto checkpoint = Checkpoint::open(testing::smollm2_file());
   const DumpReader dump(folder_->path());
-  const Templates templates(dump, 0, {});
+  SharedScan scan(dump);
+  const AnalysisInput input{dump, scan, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {}};
+  const Templates templates(input, {});
   const Rope& rope = checkpoint->architecture().ropes.at(0);
   const Turning turning(rope, rope.frequencies, 512);
   const auto sigma = [&](int first, int last) {
     Moments mean;
     for (int layer = first; layer <= last; ++layer) {
-      const std::vector<double> x_star = read_random_first(dump, attention_input(dump, layer)).mean();
+      const std::vector<double> x_star = read_random_first(dump, templates.inputs().attention(layer)).mean();
       const auto bands = measure_block_bands(checkpoint->weights(), layer, turning, templates.ordinary(layer), x_star);
       for (const HeadBands& head : bands.all.heads) mean.add(head.of_template.sigma);
     }

@@ -63,6 +63,11 @@ TEST(Progress, LongWorkShowsABarAndWipesIt) {
   EXPECT_NE(shown.find("50%  1,204 tokens/s  1 s left"), std::string::npos) << shown;
   progress.update(0.6, "too soon to draw again");
   EXPECT_EQ(terminal.shown(), "");
+  progress.pause();
+  EXPECT_EQ(terminal.shown(), "\r\033[K");
+  std::this_thread::sleep_for(110ms);
+  progress.update(0.7);
+  EXPECT_NE(terminal.shown().find("70%"), std::string::npos) << "it comes back";
   progress.done();
   EXPECT_EQ(terminal.shown(), "\r\033[K");
   std::this_thread::sleep_for(110ms);

@@ -278,6 +278,10 @@ TEST_F(Program, RunThenAnalyzeThenReport) {
   Json after = read_json_file(out() + "/results/spikes.json");
   EXPECT_EQ(after.at("layers"), before.at("layers"));
   EXPECT_EQ(run_program({"report", out()}).exit_code, 0);
+  EXPECT_EQ(run_program({"analyze", out(), "--only", "null_space", "--spectrum-layers", "1-2"}).exit_code, 0);
+  EXPECT_EQ(read_json_file(out() + "/results/null_space.json")["stacked_layers"]["W_V"], Json({1, 2}));
+  expect_failure(run_program({"analyze", out(), "--spectrum-layers", "1-"}), 2, "'1-' is no block");
+  expect_failure(run_program({"analyze", out(), "--spectrum-layers", "3"}), 2, "the model has blocks 0 to 2");
   expect_failure(run_program({"analyze", out(), "--only", "spike"}), 2, "did you mean 'spikes'");
   expect_failure(run_program({"analyze", out("nowhere")}), 1, "nowhere");
   expect_failure(run_program({"report", out("nowhere")}), 1, "nowhere");

@@ -254,5 +254,18 @@ TEST_F(SurveyProgram, AnInterruptedSurveyGoesOn) {
   EXPECT_EQ(read_json_file(folder_ / "out/comparison.json")["models"].size(), 2u);
 }
 
+TEST_F(SurveyProgram, RandomFirstTokensAndSeedAreTheRuns) {
+  const auto with = [&](const std::string& count, const std::string& seed) {
+    return survey({"one"}, {"--random-first", count, "--seed", seed});
+  };
+  ASSERT_EQ(with("4", "1").exit_code, 0);
+  EXPECT_EQ(DumpReader(folder_ / "out/one").random_first(), 4);
+  EXPECT_EQ(read_json_file(folder_ / "out/survey.json")["settings"]["random_first"], 4);
+  EXPECT_THAT(with("4", "1").err, HasSubstr("done before"));
+  EXPECT_THAT(with("5", "1").err, HasSubstr("again: it is of other prompts"));
+  EXPECT_THAT(with("5", "2").err, HasSubstr("again: its seed was 1, and is 2 now"));
+  EXPECT_EQ(DumpReader(folder_ / "out/one").random_first(), 5);
+}
+
 }  // namespace
 }  // namespace spikescope
