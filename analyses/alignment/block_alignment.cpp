@@ -81,11 +81,16 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
   // Directions and means of the queries, window by window; directions of all keys.
   std::vector<std::vector<double>> unit_queries(static_cast<size_t>(a.n_heads)), queries(unit_queries);
   std::vector<double> unit_keys(static_cast<size_t>(a.k_size()));
+  std::vector<float> keys;  // [ordinary tokens, k_size]
   for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
     const int64_t first = ordinary.offsets[static_cast<size_t>(prompt)],
                   n = ordinary.offsets[static_cast<size_t>(prompt) + 1] - first;
     if (n == 0) continue;
     const std::vector<float> rows = project(ordinary[first].data(), n);
+    for (int64_t i = 0; i < n; ++i) {
+      const auto row = rows.begin() + i * project.row_size() + project.key(0);
+      keys.insert(keys.end(), row, row + a.k_size());
+    }
     const auto column = [&](int64_t offset) { return std::span(rows).subspan(static_cast<size_t>(offset)); };
     for (int64_t head = 0; head < a.n_heads; ++head) {
       const auto index = static_cast<size_t>(head);
@@ -139,29 +144,44 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
     const int64_t kv = head / group;
     HeadAlignment& out = result.heads[index];
     const float *key = star_row.data() + project.key(kv), *mean_key = mean_row.data() + project.key(kv);
-    std::vector<double> direction(static_cast<size_t>(head_dim)), query(direction);
+    std::vector<double> direction(static_cast<size_t>(head_dim));
     for (int64_t window = 0; window < windows; ++window) {
       const double *unit = unit_queries[index].data() + window * head_dim,
                    *mean = queries[index].data() + window * head_dim;
       out.cos_other.push_back(dot(unit, unit_keys.data() + kv * head_dim, head_dim));
       out.logit_gap.push_back(a.attention_scale * (dot(mean, key, head_dim) - dot(mean, mean_key, head_dim)));
       add(unit, head_dim, 1.0 / static_cast<double>(windows), direction.data());
-      add(mean, head_dim, 1.0 / static_cast<double>(windows), query.data());
     }
-    // q.W_K x = (W_K^T q).x, for every ordinary token without keeping its key; a key's bias shifts all alike.
-    std::vector<double> reader(static_cast<size_t>(d)), mean_reader(reader);
+    // q.W_K x = (W_K^T q).x; a key's bias shifts all alike.
+    std::vector<double> reader(static_cast<size_t>(d)), template_key(static_cast<size_t>(head_dim)),
+        spike_key(template_key);
     for (int64_t r = 0; r < head_dim; ++r) {
       const float* row = w_k.values.data() + (kv * head_dim + r) * d;
-      add(row, d, direction[static_cast<size_t>(r)], reader.data());
-      add(row, d, query[static_cast<size_t>(r)], mean_reader.data());
+      const auto channel = static_cast<size_t>(r);
+      add(row, d, direction[channel], reader.data());
+      template_key[channel] = dot(x_star.data(), row, d);
+      spike_key[channel] =
+          spike_dim < 0 ? kUndefined : x_star[static_cast<size_t>(spike_dim)] * static_cast<double>(row[spike_dim]);
     }
     Moments products;
     for (int64_t i = 0; i < ordinary.size(); ++i) products.add(dot(ordinary[i].data(), reader.data(), d));
     out.z = (dot(x_star.data(), reader.data(), d) - products.mean()) / std::sqrt(products.variance());
-    out.template_logit = dot(x_star.data(), mean_reader.data(), d);
-    out.spike_logit = spike_dim < 0
-                          ? kUndefined
-                          : x_star[static_cast<size_t>(spike_dim)] * mean_reader[static_cast<size_t>(spike_dim)];
+
+    int64_t begin = 0;  // first ordinary token of the window
+    for (int64_t window = 0; window < windows; ++window) {
+      const double* mean = queries[index].data() + window * head_dim;
+      out.template_logit.push_back(dot(mean, template_key.data(), head_dim));
+      out.spike_logit.push_back(dot(mean, spike_key.data(), head_dim));
+      // The length of the direction does not matter to z.
+      std::vector<double> others(direction);
+      add(unit_queries[index].data() + window * head_dim, head_dim, -1.0 / static_cast<double>(windows), others.data());
+      const int64_t end = begin + result.window_tokens[static_cast<size_t>(window)];
+      Moments rest;
+      for (int64_t i = 0; i < ordinary.size(); ++i)
+        if (i < begin || i >= end) rest.add(dot(keys.data() + i * a.k_size() + kv * head_dim, others.data(), head_dim));
+      out.z_without.push_back((dot(key, others.data(), head_dim) - rest.mean()) / std::sqrt(rest.variance()));
+      begin = end;
+    }
   }
   return result;
 }

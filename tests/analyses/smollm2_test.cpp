@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "capture/prompts.h"
 #include "families/checkpoint.h"
 #include "fixtures.h"
+#include "io/hdf5.h"
 #include "io/output_file.h"
 #include "stats/moments.h"
 
