@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numbers>
 
 #include "base/fail.h"
 
@@ -42,11 +41,13 @@ SpikeTokens find_spike_tokens(std::span<const double> norms) {
   for (size_t i = reference; i > largest; --i) below += static_cast<double>(i) * (sorted[i - 1] - sorted[i]);
   size_t above = 0;  // tokens above the gap chosen
   double smallest = 1.0;
-  for (size_t i = std::min(largest, reference); i > 0; --i) {
+  double weights = 0.0;
+  for (size_t i = 1; i <= largest; ++i) weights += 1.0 / static_cast<double>(i * i);
+  for (size_t i = largest; i > 0; --i) {
     const double gap = sorted[i - 1] - sorted[i];
     const double spacing =
         gap > std::numeric_limits<float>::epsilon() * sorted[i - 1] ? static_cast<double>(i) * gap : 0.0;
-    const double places = std::numbers::pi * std::numbers::pi / 6.0 * static_cast<double>(i * i);
+    const double places = weights * static_cast<double>(i * i);
     const double p_value = std::min(1.0, places * spacing_p_value(spacing, below, reference - i));
     smallest = std::min(smallest, p_value);
     const double width = std::log10(sorted[i - 1] / sorted[i]);

@@ -20,8 +20,8 @@ inline constexpr double kFalsePositiveRate = 1e-3;
 /// spacings below the gap alone, so spikes do not hide one another. The reference goes down to the median,
 /// m = T / 2, in windows of fewer than 16 tokens down to the ninth longest or the shortest token.
 ///
-/// Looks at the gaps below the K = ceil(T / 10) longest tokens, that at i at the level 6 / (pi^2 i^2) of
-/// kFalsePositiveRate: few spikes are likelier than many, and the levels add up to no more than the rate, whatever K.
+/// Looks at the gaps below the K = ceil(T / 10) longest tokens, that at i at a level in proportion to 1 / i^2,
+/// since few spikes are likelier than many; the K levels add up to kFalsePositiveRate.
 /// Of the gaps that are significant the widest in log10 parts spikes from ordinary tokens.
 ///
 /// A window of fewer than three tokens, or one whose lower median is 0, has nothing to compare with and yields none.

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "base/error.h"
 
@@ -44,7 +43,7 @@ TEST(SpikeRule, PValueByHand) {
   // 12 tokens, reference down to the ninth longest: gaps below the longest, below the second, and six of 1 below.
   const std::vector<double> norms = {90, 20, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3};
   const double second = 2.0 * 8, first = 70.0, below = 3 + 4 + 5 + 6 + 7 + 8;
-  const double places = std::numbers::pi * std::numbers::pi / 6;
+  const double places = 1.0 + 1.0 / 4;
   const SpikeTokens found = find_spike_tokens(norms);
   EXPECT_THAT(found.tokens, IsEmpty());
   EXPECT_EQ(found.gap, 0.0);
