@@ -91,6 +91,7 @@ LargestInside largest_inside(const std::filesystem::path& out, int64_t layer, si
     largest.values.add(value);
     largest.tokens.at(static_cast<size_t>(places[4 * i + 1])).push_back(places[4 * i + 2]);
   }
+  for (std::vector<int64_t>& tokens : largest.tokens) std::sort(tokens.begin(), tokens.end());
   return largest;
 }
 
