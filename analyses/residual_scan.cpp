@@ -110,6 +110,7 @@ WindowScan scan_window(std::span<const float> state, int64_t d, std::span<const 
   scan.top = top.items();
 
   const SpikeTokens found = find_spike_tokens(norms);
+  scan.p_value = found.p_value;
   for (int64_t token : found.tokens) window.flagged[static_cast<size_t>(token)] = 1;
   const double median_norm = lower_median({norms.begin(), norms.end()});
   for (int64_t token : found.tokens) {
@@ -144,6 +145,7 @@ std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians
     LayerScan& layer = layers[static_cast<size_t>(l)];
     layer.spikes.resize(static_cast<size_t>(prompts));
     layer.window_median.resize(static_cast<size_t>(prompts));
+    layer.window_p_value.resize(static_cast<size_t>(prompts));
     MagnitudeMedian all;
     TopEntries top(kTopEntries);
     for_each_prompt(prompts, [&](int64_t prompt) {
@@ -166,6 +168,7 @@ std::vector<LayerScan> scan_residuals(const DumpReader& dump, bool layer_medians
       layer.published_flags += window.published_flags;
       layer.published_windows += window.published_flags > 0;
       layer.window_median[static_cast<size_t>(prompt)] = window.median;
+      layer.window_p_value[static_cast<size_t>(prompt)] = window.p_value;
       layer.spikes[static_cast<size_t>(prompt)] = std::move(window.spikes);
     });
     layer.top = top.items();

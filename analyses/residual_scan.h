@@ -39,6 +39,7 @@ struct TokenSpike {
 /// What is known of one state of one window [T, d].
 struct WindowScan {
   float median = 0.0f;             ///< lower median of |h| over T x d
+  double p_value = 1.0;            ///< of the norms (stats/spike_rule.h)
   int64_t published_flags = 0;     ///< entries with |h| >= 100 and >= 1,000 x median
   std::vector<TokenSpike> spikes;  ///< by token
   std::vector<StateEntry> top;     ///< largest entries; `prompt` is left 0
@@ -66,6 +67,7 @@ std::vector<double> finite_norms(const DumpReader& dump, std::span<const float> 
 struct LayerScan {
   float median = 0.0f;                          ///< lower median of |h| over all entries of all prompts
   std::vector<float> window_median;             ///< [prompts]
+  std::vector<double> window_p_value;           ///< [prompts]: WindowScan::p_value
   std::vector<StateEntry> top;                  ///< kTopEntries at most
   std::vector<StateEntry> prompt_top;           ///< the same of the prompt that holds the largest alone
   int64_t published_flags = 0;                  ///< entries, each against the median of its window

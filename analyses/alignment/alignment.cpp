@@ -106,15 +106,31 @@ void add_layer_means(Json& json, const BlockAlignment& block) {
     add_mean(json, key.name, moments_of(means));
   }
   add_mean(json, "cos_input", moments_of(block.cos_input));
+  /// Shares of logits summed over heads and windows (-1: of all).
+  const auto spike_dim_share = [&](int64_t left_out) {
+    double spike = 0.0, all = 0.0;
+    for (const HeadAlignment& head : block.heads) {
+      for (size_t window = 0; window < windows; ++window) {
+        if (static_cast<int64_t>(window) == left_out) continue;
+        spike += head.spike_logit[window];
+        all += head.template_logit[window];
+      }
+    }
+    return spike / all;
+  };
   Moments z;
-  double spike_logit = 0.0, template_logit = 0.0;
-  for (const HeadAlignment& head : block.heads) {
-    z.add(head.z);
-    spike_logit += head.spike_logit;
-    template_logit += head.template_logit;
+  for (const HeadAlignment& head : block.heads) z.add(head.z);
+  std::vector<double> z_without, share_without;
+  for (size_t window = 0; window < windows; ++window) {
+    Moments heads;
+    for (const HeadAlignment& head : block.heads) heads.add(head.z_without[window]);
+    z_without.push_back(heads.mean());
+    share_without.push_back(spike_dim_share(static_cast<int64_t>(window)));
   }
   json["z"] = number_or_null(z.mean());
-  json["spike_dim_share"] = number_or_null(spike_logit / template_logit);
+  json["z_se"] = number_or_null(jackknife_error(z_without));
+  json["spike_dim_share"] = number_or_null(spike_dim_share(-1));
+  json["spike_dim_share_se"] = number_or_null(jackknife_error(share_without));
   for (const KvKey& key : kKvKeys) {
     const auto mean = [&](int64_t left_out) {
       Moments heads;
@@ -134,6 +150,7 @@ Json heads_json(const BlockAlignment& block) {
     Json row;
     for (const HeadKey& key : kHeadKeys) add_mean(row, key.name, moments_of(head.*key.values));
     row["z"] = number_or_null(head.z);
+    row["z_se"] = number_or_null(jackknife_error(head.z_without));
     heads.push_back(std::move(row));
   }
   return heads;
@@ -143,8 +160,16 @@ Json kv_heads_json(const BlockAlignment& block) {
   Json heads = Json::array();
   for (size_t kv = 0; kv < block.kv_heads.size(); ++kv) {
     const KvRow values = kv_row(block, kv, -1);
+    std::vector<KvRow> without;
+    for (size_t window = 0; window < block.window_tokens.size(); ++window)
+      without.push_back(kv_row(block, kv, static_cast<int64_t>(window)));
     Json row;
-    for (const KvKey& key : kKvKeys) row[key.name] = number_or_null(values.*key.value);
+    for (const KvKey& key : kKvKeys) {
+      std::vector<double> left_out;
+      for (const KvRow& one : without) left_out.push_back(one.*key.value);
+      row[key.name] = number_or_null(values.*key.value);
+      row[std::string(key.name) + "_se"] = number_or_null(jackknife_error(left_out));
+    }
     heads.push_back(std::move(row));
   }
   return heads;

@@ -158,7 +158,7 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
     const int64_t kv = head / group;
     HeadAlignment& out = result.heads[index];
     const float* key = star_row.data() + project.key(kv);
-    std::vector<double> direction(static_cast<size_t>(head_dim)), query(direction);
+    std::vector<double> direction(static_cast<size_t>(head_dim));
     for (int64_t window = 0; window < windows; ++window) {
       const double *unit = unit_queries[index].data() + window * head_dim,
                    *mean = queries[index].data() + window * head_dim;
@@ -166,19 +166,31 @@ BlockAlignment measure_alignment(const ModelWeights& weights, int layer, const T
       out.logit_gap.push_back(
           a.attention_scale * (dot(mean, key, head_dim) - dot(mean, mean_key.data() + kv * head_dim, head_dim)));
       add(unit, head_dim, 1.0 / static_cast<double>(windows), direction.data());
-      add(mean, head_dim, 1.0 / static_cast<double>(windows), query.data());
     }
     Moments products;
     for (int64_t i = 0; i < ordinary.size(); ++i) products.add(dot(key_of(i, kv), direction.data(), head_dim));
     out.z = (dot(key, direction.data(), head_dim) - products.mean()) / std::sqrt(products.variance());
-    out.template_logit = out.spike_logit = kUndefined;
-    if (!project.linear()) continue;
-    const auto logit = [&](const float* from) {
-      const float* bias = part_rows.data() + project.row_size() + project.key(kv);
-      return dot(from, query.data(), head_dim) - dot(bias, query.data(), head_dim);
-    };
-    out.template_logit = logit(key);
-    if (spike_dim >= 0) out.spike_logit = logit(part_rows.data() + project.key(kv));
+    int64_t begin = 0;  // first ordinary token of the window
+    for (int64_t window = 0; window < windows; ++window) {
+      const double* mean = queries[index].data() + window * head_dim;
+      // A key's bias shifts all alike.
+      const auto logit = [&](const float* from) {
+        if (!project.linear()) return kUndefined;
+        const float* bias = part_rows.data() + project.row_size() + project.key(kv);
+        return dot(from, mean, head_dim) - dot(bias, mean, head_dim);
+      };
+      out.template_logit.push_back(logit(key));
+      out.spike_logit.push_back(spike_dim >= 0 ? logit(part_rows.data() + project.key(kv)) : kUndefined);
+      // The length of the direction does not matter to z.
+      std::vector<double> others(direction);
+      add(unit_queries[index].data() + window * head_dim, head_dim, -1.0 / static_cast<double>(windows), others.data());
+      const int64_t end = begin + result.window_tokens[static_cast<size_t>(window)];
+      Moments rest;
+      for (int64_t i = 0; i < ordinary.size(); ++i)
+        if (i < begin || i >= end) rest.add(dot(key_of(i, kv), others.data(), head_dim));
+      out.z_without.push_back((dot(key, others.data(), head_dim) - rest.mean()) / std::sqrt(rest.variance()));
+      begin = end;
+    }
   }
   return result;
 }

@@ -20,8 +20,9 @@ struct HeadAlignment {
   ByWindow positive;            ///< share of queries with cos(q_i, k*) > 0
   ByWindow logit_gap;           ///< scale (mean_i q_i.k* - mean_ij q_i.k_j), keys of all windows
   double z = 0.0;               ///< (q^.k* - mean_j q^.k_j) / std_j, q^ the mean of q_i / ||q_i||
-  double template_logit = 0.0;  ///< mean_i q_i.W_K x*, without the key's bias; NaN where k is not linear in x
-  double spike_logit = 0.0;     ///< the part of it that comes from the spike dimension of x* alone; NaN likewise
+  ByWindow z_without;           ///< z from all windows but this one
+  ByWindow template_logit;      ///< mean_i q_i.W_K x*, without the key's bias; NaN where k is not linear in x
+  ByWindow spike_logit;         ///< the part of it that comes from the spike dimension of x* alone; NaN likewise
 };
 
 /// Sums of one KV head over the ordinary tokens of one window.

@@ -51,19 +51,25 @@ void measure_attention(const DumpTokens& tokens, const SinkStatistics& sinks, co
   for (int64_t prompt = 0; prompt < prompts; ++prompt) {
     const int64_t first = tokens.offsets[static_cast<size_t>(prompt)], length = tokens.length(prompt);
     if (length < 2) continue;  // query 0 sees itself only
+    std::vector<double>& alpha = result.window_alpha.emplace_back();
+    Moments entropy;
     for (int64_t head = 0; head < heads; ++head) {
       const float* received = sinks.column_sums.data() + head * rows + first;
-      result.alpha[static_cast<size_t>(head)].add(received[0] / static_cast<double>(length - 1));
+      alpha.push_back(received[0] / static_cast<double>(length - 1));
+      result.alpha[static_cast<size_t>(head)].add(alpha.back());
+      entropy.add(sinks.entropy[static_cast<size_t>(head * prompts + prompt)]);
       result.entropy[static_cast<size_t>(head)].add(sinks.entropy[static_cast<size_t>(head * prompts + prompt)]);
       for (int64_t token = 0; token < length; ++token) {
         result.received[static_cast<size_t>(first + token)] +=
             received[token] / static_cast<float>((length - 1) * heads);
       }
     }
+    result.mean_entropy.add(entropy.mean());
     if (length <= first_query) continue;
     const SpikeSet& set = sets[static_cast<size_t>(prompt)];
     const auto queries = static_cast<double>((length - first_query) * heads);
-    result.mass.add(attention_on(set.tokens, sums, heads, rows, first) / queries);
+    result.window_mass.push_back(attention_on(set.tokens, sums, heads, rows, first) / queries);
+    result.mass.add(result.window_mass.back());
     result.latest_mass.add(attention_on(set.latest, sums, heads, rows, first) / queries);
   }
 }
@@ -95,9 +101,9 @@ void measure_bias(const DumpReader& dump, const SinkStatistics& sinks, const Wei
   for (int64_t prompt = 0; prompt < prompts; ++prompt) {
     const BiasShare& share = shares[static_cast<size_t>(prompt)];
     if (share.ratio_queries > 0) result.bias_ratio.add(share.ratio / static_cast<double>(share.ratio_queries));
-    result.cosine_sum += share.cosine;
-    result.biased_queries += share.biased_queries;
-    result.queries += std::max<int64_t>(0, tokens.length(prompt) - first_query);
+    result.cosine_sums.push_back(share.cosine);
+    result.biased_queries.push_back(static_cast<double>(share.biased_queries));
+    result.queries.push_back(static_cast<double>(std::max<int64_t>(0, tokens.length(prompt) - first_query)));
   }
 }
 

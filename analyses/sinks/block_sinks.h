@@ -17,12 +17,14 @@ inline constexpr double kSinkAlpha = 0.3;
 struct BlockSinks {
   std::vector<Moments> alpha;    ///< [heads], over windows: attention on the first token, queries t >= 1
   std::vector<Moments> entropy;  ///< [heads], over windows
+  std::vector<std::vector<double>> window_alpha;  ///< [windows of two tokens or more][heads]
+  Moments mean_entropy;                           ///< over windows: mean over heads
   Moments mass;                  ///< over windows: attention on the spike tokens
+  std::vector<double> window_mass;  ///< the same of each of these windows
   Moments latest_mass;           ///< the same for SpikeSet::latest
   Moments bias_ratio;            ///< over windows: ||B_t|| / ||o_t||
-  /// Cosine of B_t with its mean over all windows and queries: sum, queries with B_t != 0, all queries.
-  double cosine_sum = 0.0;
-  int64_t biased_queries = 0, queries = 0;
+  /// Cosine of B_t with its mean over all windows and queries: sum, queries with B_t != 0, all queries; [windows].
+  std::vector<double> cosine_sums, biased_queries, queries;
   std::vector<float> received;  ///< [N] attention that each token gets: mean over heads and queries t >= 1
 };
 

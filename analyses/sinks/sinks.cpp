@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +15,9 @@
 #include "base/error.h"
 #include "io/hdf5.h"
 #include "stats/correlation.h"
+#include "stats/jackknife.h"
 #include "stats/moments.h"
+#include "stats/window_mean.h"
 
 namespace spikescope {
 namespace {
@@ -52,18 +55,29 @@ class OutputWeights {
   std::string note_;
 };
 
-Json mean_or_null(double sum, int64_t count) {
-  return count > 0 ? Json(sum / static_cast<double>(count)) : Json(nullptr);
+void add_estimate(Json& json, const std::string& key, double value, double error) {
+  json[key] = number_or_null(value);
+  json[key + "_se"] = number_or_null(error);
+}
+void add_mean(Json& json, const std::string& key, const Moments& windows) {
+  add_estimate(json, key, windows.mean(), windows.standard_error());
+}
+/// Null where no query has a bias.
+void add_cosine(Json& json, const std::string& key, const BlockSinks& sinks, const std::vector<double>& queries) {
+  constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
+  const bool any = std::any_of(sinks.biased_queries.begin(), sinks.biased_queries.end(), [](double n) { return n > 0; });
+  const WindowMean cosine = any ? window_mean(sinks.cosine_sums, queries) : WindowMean{undefined, undefined};
+  add_estimate(json, key, cosine.mean, cosine.standard_error);
 }
 
 Json block_json(const BlockSinks& sinks, const std::vector<SpikeSet>& sets, const LayerScan& state, int64_t block) {
-  Moments entropy, set_size;
+  Moments set_size;
   Json heads = Json::array();
   for (size_t head = 0; head < sinks.alpha.size(); ++head) {
-    entropy.add(sinks.entropy[head].mean());
-    heads.push_back({{"alpha", number_or_null(sinks.alpha[head].mean())},
-                     {"alpha_se", number_or_null(sinks.alpha[head].standard_error())},
-                     {"entropy", number_or_null(sinks.entropy[head].mean())}});
+    Json row;
+    add_mean(row, "alpha", sinks.alpha[head]);
+    add_mean(row, "entropy", sinks.entropy[head]);
+    heads.push_back(std::move(row));
   }
   int64_t present = 0;
   double spike = 0.0;
@@ -72,38 +86,68 @@ Json block_json(const BlockSinks& sinks, const std::vector<SpikeSet>& sets, cons
     present += !sets[prompt].tokens.empty();
     for (const TokenSpike& token : state.spikes[prompt]) spike = std::max<double>(spike, std::abs(token.dims[0].value));
   }
-  return {{"block", block},
-          {"mass", number_or_null(sinks.mass.mean())},
-          {"mass_se", number_or_null(sinks.mass.standard_error())},
-          {"latest_mass", number_or_null(sinks.latest_mass.mean())},
-          {"entropy", number_or_null(entropy.mean())},
-          {"bias_ratio", number_or_null(sinks.bias_ratio.mean())},
-          {"bias_ratio_se", number_or_null(sinks.bias_ratio.standard_error())},
-          {"bias_cosine", mean_or_null(sinks.cosine_sum, sinks.biased_queries > 0 ? sinks.queries : 0)},
-          {"bias_cosine_biased", mean_or_null(sinks.cosine_sum, sinks.biased_queries)},
-          {"spike_windows", present},
-          {"set_size", number_or_null(set_size.mean())},
-          {"spike", spike > 0.0 ? Json(spike) : Json(nullptr)},
-          {"heads", std::move(heads)}};
+  Json json = {{"block", block}};
+  add_mean(json, "mass", sinks.mass);
+  add_mean(json, "latest_mass", sinks.latest_mass);
+  add_mean(json, "entropy", sinks.mean_entropy);
+  add_mean(json, "bias_ratio", sinks.bias_ratio);
+  add_cosine(json, "bias_cosine", sinks, sinks.queries);
+  add_cosine(json, "bias_cosine_biased", sinks, sinks.biased_queries);
+  json["spike_windows"] = present;
+  add_mean(json, "set_size", set_size);
+  json["spike"] = spike > 0.0 ? Json(spike) : Json(nullptr);
+  json["heads"] = std::move(heads);
+  return json;
+}
+
+/// Mean without one of the values; -1: of all.
+double mean_without(const std::vector<double>& values, int64_t left_out) {
+  Moments mean;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (static_cast<int64_t>(i) != left_out) mean.add(values[i]);
+  return mean.mean();
+}
+
+/// A statistic of all blocks with its jackknife error; `without(w)` computes it without window w, of -1 with all.
+template <class Statistic>
+void add_jackknife(Json& json, const std::string& key, size_t windows, const Statistic& without) {
+  std::vector<double> left_out;
+  for (size_t window = 0; window < windows; ++window) left_out.push_back(without(static_cast<int64_t>(window)));
+  add_estimate(json, key, without(-1), jackknife_error(left_out));
 }
 
 /// What is known of all blocks together.
 Json summary_json(const std::vector<BlockSinks>& blocks, const std::vector<std::vector<SpikeSet>>& sets) {
-  Moments alpha, above;
-  std::vector<double> mass, present;
-  for (size_t block = 0; block < blocks.size(); ++block) {
-    for (const Moments& head : blocks[block].alpha) {
-      if (head.count() == 0) continue;
-      alpha.add(head.mean());
-      above.add(head.mean() > kSinkAlpha);
+  /// Mean over all heads of all blocks of a function of alpha.
+  const auto mean_of = [&](int64_t left_out, const auto& function) {
+    Moments heads;
+    for (const BlockSinks& block : blocks) {
+      for (size_t head = 0; head < block.alpha.size(); ++head) {
+        Moments alpha;
+        for (size_t window = 0; window < block.window_alpha.size(); ++window)
+          if (static_cast<int64_t>(window) != left_out) alpha.add(block.window_alpha[window][head]);
+        if (alpha.count() > 0) heads.add(function(alpha.mean()));
+      }
     }
-    if (blocks[block].mass.count() == 0) continue;
-    mass.push_back(blocks[block].mass.mean());
-    present.push_back(most_have_spikes(sets[block]) ? 1.0 : 0.0);
-  }
-  return {{"sink_rate", number_or_null(above.mean())},
-          {"mean_alpha", number_or_null(alpha.mean())},
-          {"spike_mass_correlation", number_or_null(correlation(present, mass))}};
+    return heads.mean();
+  };
+  // Spikes are present or not by all windows, also where one is left out.
+  const auto mass_correlation = [&](int64_t left_out) {
+    std::vector<double> mass, present;
+    for (size_t block = 0; block < blocks.size(); ++block) {
+      if (blocks[block].mass.count() == 0) continue;
+      mass.push_back(mean_without(blocks[block].window_mass, left_out));
+      present.push_back(most_have_spikes(sets[block]) ? 1.0 : 0.0);
+    }
+    return correlation(present, mass);
+  };
+  const size_t windows = blocks.empty() ? 0 : blocks[0].window_alpha.size();
+  Json json;
+  add_jackknife(json, "sink_rate", windows,
+                [&](int64_t w) { return mean_of(w, [](double alpha) { return alpha > kSinkAlpha ? 1.0 : 0.0; }); });
+  add_jackknife(json, "mean_alpha", windows, [&](int64_t w) { return mean_of(w, [](double alpha) { return alpha; }); });
+  add_jackknife(json, "spike_mass_correlation", blocks.empty() ? 0 : blocks[0].window_mass.size(), mass_correlation);
+  return json;
 }
 
 void write_arrays(H5File& arrays, const std::vector<BlockSinks>& blocks, const std::vector<Plateau>& plateaus) {

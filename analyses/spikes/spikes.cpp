@@ -9,6 +9,7 @@
 #include "analyses/spikes/tracks.h"
 #include "analyses/spikes/writers.h"
 #include "io/hdf5.h"
+#include "stats/spike_rule.h"
 
 namespace spikescope {
 namespace {
@@ -100,11 +101,13 @@ void write_arrays(H5File& arrays, std::span<const LayerScan> layers) {
   const auto prompts = static_cast<int64_t>(layers[0].window_median.size());
   const auto kept = static_cast<int64_t>(layers[0].top.size());
   std::vector<float> median, window_median, top_values;
+  std::vector<double> p_values;
   std::vector<int64_t> top_places, spike_places;
   std::vector<float> spike_values;
   for (size_t l = 0; l < layers.size(); ++l) {
     median.push_back(layers[l].median);
     window_median.insert(window_median.end(), layers[l].window_median.begin(), layers[l].window_median.end());
+    p_values.insert(p_values.end(), layers[l].window_p_value.begin(), layers[l].window_p_value.end());
     for (const StateEntry& entry : layers[l].top) {
       top_values.push_back(entry.value);
       top_places.insert(top_places.end(), {entry.prompt, entry.token, entry.dim});
@@ -122,6 +125,7 @@ void write_arrays(H5File& arrays, std::span<const LayerScan> layers) {
   arrays.write<float>("/layers/median", median);
   arrays.write<float>("/layers/window_median", std::vector<int64_t>{states, prompts},
                       std::span<const float>(window_median));
+  arrays.write<double>("/layers/p_values", std::vector<int64_t>{states, prompts}, std::span<const double>(p_values));
   arrays.write<float>("/layers/top_values", std::vector<int64_t>{states, kept}, std::span<const float>(top_values));
   arrays.write<int64_t>("/layers/top_places", std::vector<int64_t>{states, kept, 3},
                         std::span<const int64_t>(top_places));
@@ -145,6 +149,7 @@ Json run_spikes(const AnalysisInput& input, H5File& arrays) {
   write_arrays(arrays, layers);
 
   Json json;
+  json["false_positive_rate"] = kFalsePositiveRate;
   json["layers"] = layers_json(layers);
   json["spikes"] = spikes_json(spike_runs(layers), input.dump.tokens());
   json["plateaus"] = plateaus_json(plateaus);

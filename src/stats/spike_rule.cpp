@@ -3,14 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "base/fail.h"
-#include "stats/quantile.h"
 
 namespace spikescope {
 namespace {
 
-constexpr double kLeastGap = 0.2;  // decades
+/// Spacings that the reference has at least, where the window has so many tokens. A p-value of 1e-3 takes a gap of 27
+/// mean spacings with 3 spacings below it, of 12 with 7, of 9 with 15, of 7 with infinitely many; and the lower half of
+/// a window has wider ones.
+constexpr size_t kLeastSpacings = 8;
+
+/// (below / (below + spacing))^count: the chance of a spacing at least so large before `count` others with that sum.
+double spacing_p_value(double spacing, double below, size_t count) {
+  return spacing > 0.0 ? std::pow(below / (below + spacing), static_cast<double>(count)) : 1.0;
+}
 
 }  // namespace
 
@@ -21,29 +29,42 @@ SpikeTokens find_spike_tokens(std::span<const double> norms) {
   }
   SpikeTokens result;
   const size_t n = norms.size();
-  if (n < 2) return result;
-  const double median = lower_median({norms.begin(), norms.end()});
-  if (!(median > 0.0)) return result;
-
-  // Only the K largest and the one after them matter. They are at least the median, so their logarithms exist.
-  const size_t largest = std::min((n + 9) / 10, n - 1);
+  if (n < 3) return result;
   std::vector<double> sorted(norms.begin(), norms.end());
-  std::partial_sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(largest) + 1, sorted.end(),
-                    std::greater<>());
-  size_t above = 0;
-  for (size_t i = 0; i < largest; ++i) {
-    const double gap = std::log10(sorted[i] / sorted[i + 1]);
-    if (gap > result.gap) {
-      result.gap = gap;
-      above = i;
-    }
-  }
-  if (result.gap < kLeastGap) return result;
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  const double median = sorted[n / 2];
+  if (!(median > 0.0)) return result;
+  for (double& value : sorted) value /= median;
 
-  const double threshold = std::sqrt(sorted[above]) * std::sqrt(sorted[above + 1]);
-  result.threshold = threshold / median;
+  const size_t reference = std::max(n / 2, std::min(n - 1, kLeastSpacings)), largest = (n + 9) / 10;
+  double below = 0.0;
+  for (size_t i = reference; i > largest; --i) below += static_cast<double>(i) * (sorted[i - 1] - sorted[i]);
+  size_t above = 0;  // tokens above the gap chosen
+  double smallest = 1.0;
+  double weights = 0.0;
+  for (size_t i = 1; i <= largest; ++i) weights += 1.0 / static_cast<double>(i * i);
+  for (size_t i = largest; i > 0; --i) {
+    const double gap = sorted[i - 1] - sorted[i];
+    const double spacing =
+        gap > std::numeric_limits<float>::epsilon() * sorted[i - 1] ? static_cast<double>(i) * gap : 0.0;
+    const double places = weights * static_cast<double>(i * i);
+    const double p_value = std::min(1.0, places * spacing_p_value(spacing, below, reference - i));
+    smallest = std::min(smallest, p_value);
+    const double width = std::log10(sorted[i - 1] / sorted[i]);
+    if (p_value <= kFalsePositiveRate && width > result.gap) {
+      above = i;
+      result.gap = width;
+      result.p_value = p_value;
+    }
+    below += spacing;
+  }
+  if (above == 0) {
+    result.p_value = smallest;
+    return result;
+  }
+  result.threshold = std::sqrt(sorted[above - 1] * sorted[above]);
   for (size_t token = 0; token < n; ++token) {
-    if (norms[token] > threshold) result.tokens.push_back(static_cast<int64_t>(token));
+    if (norms[token] / median > result.threshold) result.tokens.push_back(static_cast<int64_t>(token));
   }
   return result;
 }

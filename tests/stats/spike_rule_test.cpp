@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 TEST(SpikeRule, FindsOneLongToken) {
   const SpikeTokens found = find_spike_tokens(std::vector<double>{100, 1, 1, 1, 1, 1, 1, 1, 1});
@@ -38,13 +39,33 @@ TEST(SpikeRule, TenthIsRoundedUp) {
   EXPECT_THAT(find_spike_tokens(norms).tokens, IsEmpty());
 }
 
-TEST(SpikeRule, NeedsAGapOfAFifthOfADecade) {
-  const double factor = std::pow(10.0, 0.2);
-  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 1, factor * 1.001, 1}).tokens, ElementsAre(2));
-  const SpikeTokens none = find_spike_tokens(std::vector<double>{1, 1, factor * 0.999, 1});
-  EXPECT_THAT(none.tokens, IsEmpty());
-  EXPECT_EQ(none.threshold, 0.0);
-  EXPECT_NEAR(none.gap, 0.2, 1e-3);
+TEST(SpikeRule, PValueByHand) {
+  // 12 tokens, reference down to the ninth longest: gaps below the longest, below the second, and six of 1 below.
+  const std::vector<double> norms = {90, 20, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3};
+  const double second = 2.0 * 8, first = 70.0, below = 3 + 4 + 5 + 6 + 7 + 8;
+  const double places = 1.0 + 1.0 / 4;
+  const SpikeTokens found = find_spike_tokens(norms);
+  EXPECT_THAT(found.tokens, IsEmpty());
+  EXPECT_EQ(found.gap, 0.0);
+  EXPECT_NEAR(found.p_value, places * std::pow((below + second) / (below + second + first), 7), 1e-12);
+  std::vector<double> longer = norms;
+  longer[0] = 300;
+  const SpikeTokens one = find_spike_tokens(longer);
+  EXPECT_THAT(one.tokens, ElementsAre(0));
+  EXPECT_NEAR(one.p_value, places * std::pow((below + second) / (below + second + 280), 7), 1e-12);
+  EXPECT_NEAR(one.gap, std::log10(15.0), 1e-12);
+  EXPECT_NEAR(one.threshold, std::sqrt(6000.0) / 8, 1e-12);
+}
+
+TEST(SpikeRule, OfSignificantGapsTheWidestParts) {
+  // 30 tokens, three at most: both gaps are significant, one of 20 times and one of 77.
+  std::vector<double> norms(30);
+  for (size_t i = 0; i < norms.size(); ++i) norms[i] = 1.0 + 0.01 * static_cast<double>(i);
+  norms[4] = 2000.0;
+  norms[9] = 100.0;
+  EXPECT_THAT(find_spike_tokens(norms).tokens, ElementsAre(4, 9));
+  norms[4] = 20000.0;
+  EXPECT_THAT(find_spike_tokens(norms).tokens, ElementsAre(4));
 }
 
 TEST(SpikeRule, DoesNotDependOnTheUnit) {
@@ -58,14 +79,38 @@ TEST(SpikeRule, DoesNotDependOnTheUnit) {
 TEST(SpikeRule, TinyWindows) {
   EXPECT_THAT(find_spike_tokens({}).tokens, IsEmpty());
   EXPECT_THAT(find_spike_tokens(std::vector<double>{5}).tokens, IsEmpty());
-  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 1}).tokens, IsEmpty());
-  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 10}).tokens, ElementsAre(1));
+  // Two tokens have no spacing to compare with, and three only one: 1,000 times as wide is no wonder at this rate.
+  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 10}).tokens, IsEmpty());
+  EXPECT_EQ(find_spike_tokens(std::vector<double>{1, 10}).p_value, 1.0);
+  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 1.01, 10}).tokens, IsEmpty());
+  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 1.01, 100}).tokens, ElementsAre(2));
+  EXPECT_THAT(find_spike_tokens(std::vector<double>{1, 1.1, 20, 1.2, 1.1}).tokens, ElementsAre(2));
+}
+
+TEST(SpikeRule, EqualNorms) {
+  EXPECT_THAT(find_spike_tokens(std::vector<double>(50, 3.0)).tokens, IsEmpty());
+  EXPECT_EQ(find_spike_tokens(std::vector<double>(50, 3.0)).p_value, 1.0);
+  // Equal but for float32 rounding.
+  std::vector<double> norms(50, 3.0);
+  norms[8] = static_cast<double>(std::nextafter(3.0f, 4.0f));
+  EXPECT_THAT(find_spike_tokens(norms).tokens, IsEmpty());
 }
 
 TEST(SpikeRule, NothingToCompareWithZeros) {
   EXPECT_THAT(find_spike_tokens(std::vector<double>{0, 0, 5}).tokens, IsEmpty());
   EXPECT_THAT(find_spike_tokens(std::vector<double>{0, 0, 0}).tokens, IsEmpty());
-  EXPECT_THAT(find_spike_tokens(std::vector<double>{0, 1, 9}).tokens, ElementsAre(2));
+  EXPECT_THAT(find_spike_tokens(std::vector<double>{0, 1, 1.1, 1, 1.1, 1, 1.1, 1, 90}).tokens, ElementsAre(8));
+}
+
+TEST(SpikeRule, SpikesDoNotHideOneAnother) {
+  std::vector<double> norms(100);
+  for (size_t i = 0; i < norms.size(); ++i) norms[i] = 1.0 + 0.001 * static_cast<double>(i);
+  for (size_t spikes = 1; spikes <= 10; ++spikes) {
+    norms[10 * spikes - 1] = 50.0 + 3.0 * static_cast<double>(spikes);
+    EXPECT_THAT(find_spike_tokens(norms).tokens, SizeIs(spikes));
+  }
+  norms[3] = 60.0;  // more than a tenth are no exception
+  EXPECT_THAT(find_spike_tokens(norms).tokens, IsEmpty());
 }
 
 TEST(SpikeRule, RefusesWhatIsNotFinite) {
