@@ -114,14 +114,23 @@ std::vector<AnalysisResult> load_results(const std::filesystem::path& out) {
       AnalysisResult result{&analysis, read_json_file(file), {}};
       const std::string other = why_of_another_dump(result.results, dump, file.string());
       if (!other.empty() && analysis.run) fail("{}: {}: run `spikescope analyze` again", file.string(), other);
-      if (other.empty())
+      if (other.empty()) {
         result.section = read_section(analysis, result.results, dump);
-      else
+      } else {
+        result.another_dump = true;
         result.section.summary = fmt::format("Not shown: these are {}. Run `spikescope intervene` again.", other);
+      }
       loaded.push_back(std::move(result));
     }
   }
   return loaded;
+}
+
+const Json* applied(std::span<const AnalysisResult> loaded, std::string_view name) {
+  for (const AnalysisResult& result : loaded)
+    if (result.analysis->name == name && !result.another_dump && result.results.value("applicable", false))
+      return &result.results;
+  return nullptr;
 }
 
 Needs combined_needs(std::span<const Analysis* const> chosen) {
