@@ -26,6 +26,8 @@ std::string processor() {
   return "unknown processor";
 }
 
+}  // namespace
+
 std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump) {
   const DumpInfo& info = dump.info();
   const DumpTokens& tokens = dump.tokens();
@@ -47,6 +49,8 @@ std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump
       {"Version", "spikescope " + info.version},
   };
 }
+
+namespace {
 
 std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
   std::vector<Finding> findings;

@@ -153,8 +153,8 @@ Json files_of(const Checkpoint& checkpoint) {
   return files;
 }
 
-std::string why_to_run(const fs::path& out, const PreparedCapture& now, const CaptureRequest& request,
-                       const SurveyEntry& entry) {
+std::string why_to_capture(const fs::path& out, const PreparedCapture& now, const CaptureRequest& request,
+                           std::string sha256) {
   std::error_code error;
   if (!fs::exists(out / "dump" / "index.h5", error)) return "there is no finished run yet";
   try {
@@ -177,10 +177,21 @@ std::string why_to_run(const fs::path& out, const PreparedCapture& now, const Ca
     for (const HookPoint& point : select_points(architecture, request.points, request.points_if_any))
       if (!dump.has(point)) return fmt::format("it has no {}", point.name());
     if (request.losses && dump.losses().empty()) return "it has no losses";
-    if (const std::string missing = missing_results(out); !missing.empty()) return missing;
-    const std::string sha256 =
-        entry.files == files_of(*now.checkpoint) && !entry.sha256.empty() ? entry.sha256 : now.checkpoint->sha256();
+    if (request.sinks && !dump.has_sinks()) return "it has no sink statistics";
+    if (request.writers && !dump.has_writers()) return "it has no writer rows";
+    if (sha256.empty()) sha256 = now.checkpoint->sha256();
     return sha256 == info.model_sha256 ? "" : "the checkpoint has changed";
+  } catch (const Error& problem) {
+    return problem.what();
+  }
+}
+
+std::string why_to_run(const fs::path& out, const PreparedCapture& now, const CaptureRequest& request,
+                       const SurveyEntry& entry) {
+  const std::string known = entry.files == files_of(*now.checkpoint) ? entry.sha256 : "";
+  if (std::string why = why_to_capture(out, now, request, known); !why.empty()) return why;
+  try {
+    return missing_results(out);
   } catch (const Error& problem) {
     return problem.what();
   }

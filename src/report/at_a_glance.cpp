@@ -64,6 +64,10 @@ Series curve(const Json& results, const char* name, const Value& value, bool das
   return series;
 }
 
+/// Two digits are enough for a title: "0.056", "1.5"; "53 %".
+std::string rough(double value) { return std::isnan(value) ? "-" : fmt::format("{:.2g}", value); }
+std::string rough_percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.0f} %", 100.0 * share); }
+
 /// ", 1.1 elsewhere"; nothing where spikes stand in all layers.
 std::string elsewhere(double value, const std::string& text) {
   return std::isnan(value) ? "" : fmt::format(", {} elsewhere", text);
@@ -147,15 +151,14 @@ class Glance {
                                   curve(*sinks, "on the first token", mean_alpha, true)};
     if (!any_spikes_) series.erase(series.begin(), series.begin() + 2);
     const std::string title =
-        any_spikes_ ? fmt::format("Attention on them: {}{}", percent(mass), elsewhere(other, percent(other)))
-                    : "Attention on the first token: " + percent(first);
+        any_spikes_ ? fmt::format("Attention on spike tokens: {}{}", rough_percent(mass), elsewhere(other, rough_percent(other)))
+                    : "Attention on the first token: " + rough_percent(first);
     const std::string words =
         any_spikes_
             ? fmt::format("Attention: these few tokens get {} of it{}{}.", percent(mass),
                           elsewhere(other, percent(other)),
                           std::isnan(bias) ? ""
-                                           : fmt::format("; what it brings from there, the same for every query, is {} "
-                                                         "of the length of its output",
+                                           : fmt::format("; what it brings from there is {} of the length of its output",
                                                          percent(bias)))
             : fmt::format("Attention: the first token gets {} of it.", percent(first));
     add(title, {"share", false, 0.0, {}, {}}, std::move(series), words);
@@ -169,7 +172,7 @@ class Glance {
       const Value drain = value_of("drain");
       const double inside = mean_where(*alignment, true, drain), outside = mean_where(*alignment, false, drain);
       series.push_back(curve(*alignment, "length of their values / others'", drain));
-      title = fmt::format("Their values: {} as long{}", number(inside), elsewhere(outside, number(outside)));
+      title = fmt::format("Their values: {} as long as others'{}", rough(inside), elsewhere(outside, rough(outside)));
       words = fmt::format("What they bring along: their values are {} times as long as those of ordinary tokens{}.",
                           number(inside), elsewhere(outside, number(outside)));
     }
@@ -179,7 +182,7 @@ class Glance {
                    ordinary = mean_where(*convergence, true, ordinary_deviation);
       series.push_back(curve(*convergence, "deviation from each other", spike));
       series.push_back(curve(*convergence, "deviation of ordinary tokens", ordinary_deviation, true));
-      if (title.empty()) title = fmt::format("They deviate by {}, others {}", number(own), number(ordinary));
+      if (title.empty()) title = fmt::format("They deviate by {}, others by {}", rough(own), rough(ordinary));
       words += std::isnan(own)
                    ? " Whether they are the same vector in all inputs cannot be told: all inputs begin alike."
                    : fmt::format(" After the norm they deviate from each other by {}, ordinary tokens by {}.",
@@ -193,7 +196,7 @@ class Glance {
     if (!rope) return;
     const double sink = mean_where(*rope, true, value_of("sigma_template")),
                  ordinary = mean_where(*rope, true, value_of("sigma_semantic"));
-    add(fmt::format("Logit over distance: ± {}, others' ± {}", number(sink), number(ordinary)),
+    add(fmt::format("Their logit over distance: ± {}, others' ± {}", rough(sink), rough(ordinary)),
         {"sigma", true, {}, {}, {}},
         {curve(*rope, "spike tokens' key", value_of("sigma_template")),
          curve(*rope, "ordinary key", value_of("sigma_semantic"), true)},

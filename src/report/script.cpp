@@ -78,7 +78,7 @@ const std::string_view body_script = R"js(
     let from = 0;
     const heads = spec.panels.map((panel, i) => {
       const traces = spec.data.slice(from, from += panel.traces);
-      return { legend: row * legendRows(traces, width - 60), bands: i === 0 ? bands : 0 };
+      return { legend: 6 + row * legendRows(traces, width - 60), bands: i === 0 ? bands : 0 };
     });
     const all = heads.reduce((sum, head) => sum + title + head.legend + head.bands + plot + gap, -gap);
     let top = 0;  // pixels from the upper end
