@@ -115,7 +115,7 @@ Verdict judge_few(const Evidence& evidence) {
   if (top.size() < 2) return not_applicable("the state has fewer than two values");
   const double largest = std::abs(number_or_nan(top.front().at("value"))),
                last = std::abs(number_or_nan(top.back().at("value"))), fall = largest / last;
-  std::string why = fmt::format("in layer {} the largest |h| is {}, the second {}, the {}th {}",
+  std::string why = fmt::format("in layer {} the largest |h| is {}, the second {}, and number {} is {}",
                                 state.at("layer").get<int64_t>(), number(largest),
                                 number(std::abs(number_or_nan(top.at(1).at("value")))), top.size(), number(last));
   return verdict(fall >= kFarSmaller ? Holds::confirmed : fall * fall >= kFarSmaller ? Holds::partly : Holds::no,

@@ -54,15 +54,12 @@ const std::string_view body_script = R"js(
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
+  // plotly.js puts entries that do not fit into one row into columns as wide as the widest.
   const legendRows = (traces, width) => {
-    let rows = traces.some((trace) => trace.showlegend) ? 1 : 0, used = 0;
-    for (const trace of traces) {
-      if (!trace.showlegend) continue;
-      const wide = 52 + 7 * trace.name.length;
-      if (used > 0 && used + wide > width) { rows += 1; used = 0; }
-      used += wide;
-    }
-    return rows;
+    const wide = traces.filter((trace) => trace.showlegend).map((trace) => 52 + 7 * trace.name.length);
+    if (wide.length === 0) return 0;
+    if (wide.reduce((sum, one) => sum + one, 0) <= width) return 1;
+    return Math.ceil(wide.length / Math.max(1, Math.floor(width / Math.max(...wide))));
   };
 
   // Brighter shades of the two darkest colours, for a dark page.
@@ -84,7 +81,9 @@ const std::string_view body_script = R"js(
     let top = 0;  // pixels from the upper end
     const at = (pixels) => 1 - pixels / all;
     spec.panels.forEach((panel, i) => {
-      Object.assign(layout.annotations[panel.title], { y: at(top + title), yanchor: 'bottom' });
+      const note = layout.annotations[panel.title];
+      Object.assign(note, { y: at(top + title), yanchor: 'bottom' });
+      if (narrow()) Object.assign(note, { xshift: -42, font: { ...note.font, size: 11 } });
       top += title;
       Object.assign(layout[panel.legend], { y: at(top), yanchor: 'top' });
       top += heads[i].legend + heads[i].bands;
