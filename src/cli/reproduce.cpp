@@ -57,7 +57,8 @@ bool up_to_date(const fs::path& out, std::string_view name, uint64_t seed) {
   const fs::path json = out / "results" / fmt::format("{}.json", name), arrays = fs::path(json).replace_extension(".h5");
   if (!fs::exists(json) || !fs::exists(arrays)) return false;
   if (fs::last_write_time(json) < fs::last_write_time(out / "dump" / "index.h5")) return false;
-  return json_get_or<uint64_t>(read_json_file(json), "seed", seed, json.string()) == seed;
+  const auto asked = static_cast<int64_t>(seed);
+  return json_get_or<int64_t>(read_json_file(json), "seed", asked, json.string()) == asked;
 }
 
 /// The dump in OUT, made unless it is there already; without prompts, one that is there is taken as it is. False when
