@@ -104,7 +104,7 @@ Verdict judge_magnitudes(const Evidence& evidence) {
   std::string why = fmt::format(
       "the largest |h|, {} in layer {}, is {} times the median there; the published rule flags {} of all values in all "
       "layers, the automatic one finds {} plateau{} of spikes",
-      number(state.at("max")), state.at("layer").get<int64_t>(), number(state.at("ratio")), number(static_cast<double>(flags)),
+      number(state.at("max")), state.at("layer").get<int64_t>(), number(state.at("ratio")), flags,
       plateaus, plateaus == 1 ? "" : "s");
   return verdict(flags > 0 ? Holds::confirmed : plateaus > 0 ? Holds::partly : Holds::no, std::move(why));
 }

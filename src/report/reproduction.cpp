@@ -64,11 +64,11 @@ Verdict judge_one(const Exhibit& exhibit, const Evidence& evidence) {
 }
 
 Table verdicts_table(const std::vector<JudgedExhibit>& exhibits) {
-  Table table{"verdicts", "What of the paper holds here", "", {"exhibit", "claim", "here", "because"}, {}};
+  Table table{"verdicts", "What of the paper holds here", "", {"exhibit", "here", "because"}, {}};
   for (const JudgedExhibit& one : exhibits) {
     std::string here = holds_text(one.verdict.holds);
     here.resize(here.size() - std::string_view(" here").size());
-    table.rows.push_back({std::string(one.exhibit->name), one.verdict.claim, here, one.verdict.why});
+    table.rows.push_back({std::string(one.exhibit->name), here, one.verdict.why});
   }
   return table;
 }
