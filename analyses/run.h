@@ -32,7 +32,7 @@ void make_results(const DumpReader& dump, std::string_view name, const std::func
 struct AnalysisResult {
   const Analysis* analysis = nullptr;
   Json results;
-  Section section;  ///< of an analysis that could not be applied: the reason as its summary
+  Section section;            ///< of an analysis that could not be applied: the reason as its summary
   bool another_dump = false;  ///< an experiment on a dump that has been replaced
 };
 

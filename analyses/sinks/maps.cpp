@@ -37,7 +37,8 @@ std::vector<double> query_logits(const AttentionShape& shape, int64_t head, int6
 }
 
 /// Mean over the queries t >= 1 of what they give to keys that are spike tokens, or to the others.
-double mean_of_keys(const std::vector<double>& map, int64_t tokens, const std::vector<int64_t>& spikes, bool of_spikes) {
+double mean_of_keys(const std::vector<double>& map, int64_t tokens, const std::vector<int64_t>& spikes,
+                    bool of_spikes) {
   Moments mean;
   for (int64_t query = 1; query < tokens; ++query) {
     for (int64_t key = 0; key < tokens; ++key) {
@@ -72,10 +73,10 @@ Figure map_figure(const Json& results, const Json& map, const DumpReader& dump, 
   else
     found = fmt::format("Queries t >= 1 give a mean of {} to {}.", percent(number_or_nan(map.at("spike_attention"))),
                         map.at("spikes") == 1 ? spikes : "each of the spike tokens");
-  figure.caption = fmt::format(
-      "{} of each query with each key it sees, mean over heads; the first {} tokens of prompt 0. {} {}.",
-      logits ? "Logit before the softmax (dimensionless)" : "Attention probability", tokens, found,
-      results.at("model").get<std::string>());
+  figure.caption =
+      fmt::format("{} of each query with each key it sees, mean over heads; the first {} tokens of prompt 0. {} {}.",
+                  logits ? "Logit before the softmax (dimensionless)" : "Attention probability", tokens, found,
+                  results.at("model").get<std::string>());
   HeatMap heat;
   heat.z_label = logits ? "logit" : "attention";
   if (!logits) {
@@ -118,10 +119,9 @@ AttentionMap attention_map(const AnalysisInput& input, int64_t block) {
   std::vector<float> rows = projections(x.data(), seen);
   projections.limit_and_norm(rows);
   const int64_t stride = projections.row_size();
-  if (const int rope = a.blocks[static_cast<size_t>(layer)].rope; rope >= 0) {
+  if (const int rope = a.blocks[static_cast<size_t>(layer)].rope; rope >= 0 && !a.ropes.empty()) {
     int64_t longest = 1;
-    for (int64_t prompt = 0; prompt < tokens.n_prompts(); ++prompt)
-      longest = std::max(longest, tokens.length(prompt));
+    for (int64_t prompt = 0; prompt < tokens.n_prompts(); ++prompt) longest = std::max(longest, tokens.length(prompt));
     const RopeTable table(a.ropes[static_cast<size_t>(rope)], longest);
     table.rotate(rows.data() + projections.query(0), seen, stride, a.n_heads, a.head_dim, 0);
     table.rotate(rows.data() + projections.key(0), seen, stride, a.n_kv_heads, a.head_dim, 0);

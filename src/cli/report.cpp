@@ -72,8 +72,8 @@ std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
     for (const Json& plateau : spikes->at("plateaus"))
       ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(),
                             plateau.at("last").get<int>());
-    findings.push_back({"Plateaus", std::to_string(spikes->at("plateaus").size()),
-                        ranges.empty() ? "no spike found" : ranges});
+    findings.push_back(
+        {"Plateaus", std::to_string(spikes->at("plateaus").size()), ranges.empty() ? "no spike found" : ranges});
   }
   // Both are null where no prompt has a second token.
   if (const Json* sinks = applied(results, "sinks"); sinks && sinks->at("sink_rate").is_number())

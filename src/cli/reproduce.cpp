@@ -1,5 +1,3 @@
-#include "report/reproduction.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,6 +11,7 @@
 #include "intervene/intervene.h"
 #include "io/output_file.h"
 #include "model/gemm.h"
+#include "report/reproduction.h"
 
 namespace fs = std::filesystem;
 
@@ -28,8 +27,7 @@ struct Options {
 const Paper& chosen_paper(const std::string& id) {
   std::vector<std::string> known;
   for (const Paper& paper : papers()) known.emplace_back(paper.id);
-  if (id.empty())
-    fail_usage("name a paper: {} (--list says what each of them shows)", fmt::join(known, " or "));
+  if (id.empty()) fail_usage("name a paper: {} (--list says what each of them shows)", fmt::join(known, " or "));
   if (const Paper* paper = find_paper(id)) return *paper;
   fail_usage("there is no paper '{}' here; there are: {}", id, fmt::join(known, ", "));
 }
@@ -54,7 +52,8 @@ int list(const std::string& id, const Session& session) {
 
 /// Whether OUT has results of that name, of its dump and the seed.
 bool up_to_date(const fs::path& out, std::string_view name, uint64_t seed) {
-  const fs::path json = out / "results" / fmt::format("{}.json", name), arrays = fs::path(json).replace_extension(".h5");
+  const fs::path json = out / "results" / fmt::format("{}.json", name),
+                 arrays = fs::path(json).replace_extension(".h5");
   if (!fs::exists(json) || !fs::exists(arrays)) return false;
   if (fs::last_write_time(json) < fs::last_write_time(out / "dump" / "index.h5")) return false;
   const auto asked = static_cast<int64_t>(seed);
@@ -88,7 +87,8 @@ std::string why_no_interventions(const Checkpoint& checkpoint, const fs::path& o
     return error.what();
   }
   const DumpReader dump(out);
-  return dump.tokens().size() > dump.tokens().n_prompts() ? "" : "no prompt has two tokens: there is nothing to predict";
+  return dump.tokens().size() > dump.tokens().n_prompts() ? ""
+                                                          : "no prompt has two tokens: there is nothing to predict";
 }
 
 /// Results that the paper needs, as far as they are missing, and those that an earlier dump has left.
@@ -132,14 +132,14 @@ Json reproduce(const Paper& paper, CaptureOptions& options, const Session& sessi
   const fs::path folder = options.out / "reproduce" / paper.id;
   ReportPage page = reproduction_page(paper, exhibits, results, dump.info().model_name);
   page.facts = facts_of(dump);
-  page.facts.insert(page.facts.begin(), {"Paper", fmt::format("{}, {}, arXiv {}", paper.title, paper.authors, paper.id)});
+  page.facts.insert(page.facts.begin(),
+                    {"Paper", fmt::format("{}, {}, arXiv {}", paper.title, paper.authors, paper.id)});
   Json json = reproduction_json(paper, exhibits, dump.info().model_name);
   const fs::path written = write_page(std::move(page), folder, true, session);
   write_file(folder / "reproduction.json", json_text(json, 1) + "\n");
   json["page"] = written.string();
   if (session.json) return json;
-  for (const JudgedExhibit& one : exhibits)
-    fmt::print("{:<20} {}\n", holds_text(one.verdict.holds), one.exhibit->name);
+  for (const JudgedExhibit& one : exhibits) fmt::print("{:<20} {}\n", holds_text(one.verdict.holds), one.exhibit->name);
   fmt::print("page: {}\n", written.string());
   return json;
 }
@@ -163,7 +163,8 @@ int run(Options& options, const Session& session) {
 }  // namespace
 
 void add_reproduce(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("reproduce", "Make a paper's figures on a model, and say what of it holds there");
+  CLI::App* command =
+      app.add_subcommand("reproduce", "Make a paper's figures on a model, and say what of it holds there");
   command->footer(R"(Examples:
   spikescope reproduce 2402.17762 --model smollm2-135m             runs/smollm2-135m/reproduce/2402.17762/index.html
   spikescope reproduce 2606.02288 --model DIR --out runs/mine --text corpus.txt --windows 16 --length 256

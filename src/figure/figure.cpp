@@ -72,7 +72,8 @@ std::vector<Figure> panel_figures(const Figure& figure, const PanelStack& stack)
   }
   std::vector<Figure> figures;
   for (const PanelStack::Panel& panel : stack.panels) {
-    Figure& one = figures.emplace_back(Figure{figure.id, panel.title, "", figure.x, panel.y, figure.bands, panel.lines});
+    Figure& one =
+        figures.emplace_back(Figure{figure.id, panel.title, "", figure.x, panel.y, figure.bands, panel.lines});
     if (low < high && !figure.x.log) {
       if (!one.x.min) one.x.min = low - kAir * (high - low);
       if (!one.x.max) one.x.max = high + kAir * (high - low);

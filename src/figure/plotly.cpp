@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <cstdlib>
+#include <cstring>
 
 #include "figure/color_scale.h"
 #include "figure/palette.h"
@@ -17,7 +17,7 @@ namespace spikescope {
 namespace {
 
 constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
-constexpr double kPanelHeight = 210;  // pixels with title and legend
+constexpr double kPanelHeight = 210;     // pixels with title and legend
 constexpr size_t kSurfacePoints = 8000;  // of all rows; more makes the page heavy and shows nothing new
 constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
 
@@ -158,8 +158,7 @@ struct PlotlyMaker {
   Json operator()(const PanelStack& stack) const {
     const std::vector<Figure> figures = panel_figures(figure, stack);
     const auto count = static_cast<double>(figures.size());
-    Json layout = base_layout(static_cast<int>(60 + kPanelHeight * count)), data = Json::array(),
-         parts = Json::array();
+    Json layout = base_layout(static_cast<int>(60 + kPanelHeight * count)), data = Json::array(), parts = Json::array();
     layout["xaxis"] = axis_json(figures.empty() ? figure.x : figures[0].x);
     layout["showlegend"] = true;
     layout["annotations"] = Json::array();

@@ -135,9 +135,10 @@ class Glance {
                return std::max<double>(kPublishedMagnitude, kPublishedRatio * number_or_nan(layer.at("median")));
              },
              true)},
-        fmt::format("Size of the numbers that stand for a token inside the model: the largest is {} ({}layer {}), where "
-                    "the median is {}.",
-                    number(max), where, largest->at("layer").get<int64_t>(), number(median)));
+        fmt::format(
+            "Size of the numbers that stand for a token inside the model: the largest is {} ({}layer {}), where "
+            "the median is {}.",
+            number(max), where, largest->at("layer").get<int64_t>(), number(median)));
   }
 
   void attention() {
@@ -150,16 +151,16 @@ class Glance {
                                   curve(*sinks, "what that adds to the output, ||B||/||o||", value_of("bias_ratio")),
                                   curve(*sinks, "on the first token", mean_alpha, true)};
     if (!any_spikes_) series.erase(series.begin(), series.begin() + 2);
-    const std::string title =
-        any_spikes_ ? fmt::format("Attention on spike tokens: {}{}", rough_percent(mass), elsewhere(other, rough_percent(other)))
-                    : "Attention on the first token: " + rough_percent(first);
+    const std::string title = any_spikes_ ? fmt::format("Attention on spike tokens: {}{}", rough_percent(mass),
+                                                        elsewhere(other, rough_percent(other)))
+                                          : "Attention on the first token: " + rough_percent(first);
     const std::string words =
         any_spikes_
-            ? fmt::format("Attention: these few tokens get {} of it{}{}.", percent(mass),
-                          elsewhere(other, percent(other)),
-                          std::isnan(bias) ? ""
-                                           : fmt::format("; what it brings from there is {} of the length of its output",
-                                                         percent(bias)))
+            ? fmt::format(
+                  "Attention: these few tokens get {} of it{}{}.", percent(mass), elsewhere(other, percent(other)),
+                  std::isnan(bias)
+                      ? ""
+                      : fmt::format("; what it brings from there is {} of the length of its output", percent(bias)))
             : fmt::format("Attention: the first token gets {} of it.", percent(first));
     add(title, {"share", false, 0.0, {}, {}}, std::move(series), words);
   }
@@ -206,13 +207,14 @@ class Glance {
   }
 
   std::string caption() const {
-    std::string text =
-        any_spikes_ ? fmt::format("From top to bottom, over the layers; shaded where spikes stand.{} In other layers "
-                                  "the curves are of the latest tokens with spikes, or of the first ones. A bias that "
-                                  "attention can rest on - the papers' reading of spikes - would let all panels change "
-                                  "together where the shading begins and ends.",
-                                  words_)
-                    : fmt::format("No spikes were found on these prompts.{}", words_);
+    std::string text = any_spikes_
+                           ? fmt::format(
+                                 "From top to bottom, over the layers; shaded where spikes stand.{} In other layers "
+                                 "the curves are of the latest tokens with spikes, or of the first ones. A bias that "
+                                 "attention can rest on - the papers' reading of spikes - would let all panels change "
+                                 "together where the shading begins and ends.",
+                                 words_)
+                           : fmt::format("No spikes were found on these prompts.{}", words_);
     if (!left_out_.empty()) text += fmt::format(" Left out: {}.", join_words(left_out_));
     return fmt::format("{} {}.", text, data_label(*spikes_));
   }

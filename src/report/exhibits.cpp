@@ -196,8 +196,8 @@ std::span<const Paper> papers() {
 const Paper* find_paper(std::string_view id) {
   for (const std::string_view prefix : {"arXiv:", "arxiv:"})
     if (id.starts_with(prefix)) id.remove_prefix(prefix.size());
-  if (const size_t version = id.find('v'); version != std::string_view::npos &&
-                                           id.find_first_not_of("0123456789", version + 1) == std::string_view::npos)
+  if (const size_t version = id.find('v');
+      version != std::string_view::npos && id.find_first_not_of("0123456789", version + 1) == std::string_view::npos)
     id = id.substr(0, version);
   const auto all = papers();
   const auto found = std::find_if(all.begin(), all.end(), [&](const Paper& paper) { return paper.id == id; });

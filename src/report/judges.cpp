@@ -18,18 +18,18 @@ namespace {
 using Holds = Verdict::Holds;
 
 // Where a claim in words needs a number.
-constexpr double kFarSmaller = 10.0;      // the largest over the tenth largest magnitude
-constexpr double kAppears = 10.0;         // growth within the block that completes a spike
-constexpr double kSameSize = 2.0;         // largest over smallest value along a plateau
-constexpr double kTakenAway = 0.5;        // last value over the largest
-constexpr double kMostSpikes = 0.9;       // share of spike tokens in the few dimensions
-constexpr size_t kFewDims = 4;            // as many as the paper finds in LLaMA-2-7B
-constexpr double kHardlyVaries = 0.25;    // coefficient of variation
-constexpr double kConcentrated = 0.3;     // attention on few tokens: a sink by arXiv 2410.10781
-constexpr double kOneBias = 0.9;          // cosine of the tokens' share with its mean over queries
-constexpr double kOneTemplate = 0.9;      // cosine between layers of a plateau
-constexpr double kMostEnergy = 0.9;       // of a key in slow pairs
-constexpr double kMostAmplitude = 0.5;    // in the zone of rotational stability
+constexpr double kFarSmaller = 10.0;    // the largest over the tenth largest magnitude
+constexpr double kAppears = 10.0;       // growth within the block that completes a spike
+constexpr double kSameSize = 2.0;       // largest over smallest value along a plateau
+constexpr double kTakenAway = 0.5;      // last value over the largest
+constexpr double kMostSpikes = 0.9;     // share of spike tokens in the few dimensions
+constexpr size_t kFewDims = 4;          // as many as the paper finds in LLaMA-2-7B
+constexpr double kHardlyVaries = 0.25;  // coefficient of variation
+constexpr double kConcentrated = 0.3;   // attention on few tokens: a sink by arXiv 2410.10781
+constexpr double kOneBias = 0.9;        // cosine of the tokens' share with its mean over queries
+constexpr double kOneTemplate = 0.9;    // cosine between layers of a plateau
+constexpr double kMostEnergy = 0.9;     // of a key in slow pairs
+constexpr double kMostAmplitude = 0.5;  // in the zone of rotational stability
 
 Verdict verdict(Holds holds, std::string why) { return {"", holds, std::move(why)}; }
 Verdict not_applicable(std::string why) { return verdict(Holds::not_applicable, std::move(why)); }
@@ -104,8 +104,8 @@ Verdict judge_magnitudes(const Evidence& evidence) {
   std::string why = fmt::format(
       "the largest |h|, {} in layer {}, is {} times the median there; the published rule flags {} of all values in all "
       "layers, the automatic one finds {} plateau{} of spikes",
-      number(state.at("max")), state.at("layer").get<int64_t>(), number(state.at("ratio")), flags,
-      plateaus, plateaus == 1 ? "" : "s");
+      number(state.at("max")), state.at("layer").get<int64_t>(), number(state.at("ratio")), flags, plateaus,
+      plateaus == 1 ? "" : "s");
   return verdict(flags > 0 ? Holds::confirmed : plateaus > 0 ? Holds::partly : Holds::no, std::move(why));
 }
 
@@ -118,7 +118,9 @@ Verdict judge_few(const Evidence& evidence) {
   std::string why = fmt::format("in layer {} the largest |h| is {}, the second {}, and number {} is {}",
                                 state.at("layer").get<int64_t>(), number(largest),
                                 number(std::abs(number_or_nan(top.at(1).at("value")))), top.size(), number(last));
-  return verdict(fall >= kFarSmaller ? Holds::confirmed : fall * fall >= kFarSmaller ? Holds::partly : Holds::no,
+  return verdict(fall >= kFarSmaller          ? Holds::confirmed
+                 : fall * fall >= kFarSmaller ? Holds::partly
+                                              : Holds::no,
                  std::move(why));
 }
 
@@ -172,10 +174,12 @@ Verdict judge_places(const Evidence& evidence) {
     names.push_back(std::to_string(order[i].second));
   }
   const double share = static_cast<double>(covered) / static_cast<double>(all);
-  return verdict(share >= kMostSpikes ? Holds::confirmed : share >= 0.5 ? Holds::partly : Holds::no,
-                 fmt::format("{} of the {} spikes are largest in dimension{} {} of {}; {} are at the first token",
-                             covered, all, names.size() == 1 ? "" : "s", join_words(names), evidence.dump().d_model(),
-                             first_tokens));
+  return verdict(
+      share >= kMostSpikes ? Holds::confirmed
+      : share >= 0.5       ? Holds::partly
+                           : Holds::no,
+      fmt::format("{} of the {} spikes are largest in dimension{} {} of {}; {} are at the first token", covered, all,
+                  names.size() == 1 ? "" : "s", join_words(names), evidence.dump().d_model(), first_tokens));
 }
 
 Verdict judge_constancy(const Evidence& evidence) {
@@ -187,9 +191,8 @@ Verdict judge_constancy(const Evidence& evidence) {
       return of.is_null() ? std::numeric_limits<double>::quiet_NaN() : number_or_nan(of.at("cv"));
     });
     if (std::isnan(cv)) return {};
-    return {cv <= kHardlyVaries,
-            fmt::format("the spike value has a standard deviation of {} of its mean in {}", percent(cv),
-                        layers_text(group))};
+    return {cv <= kHardlyVaries, fmt::format("the spike value has a standard deviation of {} of its mean in {}",
+                                             percent(cv), layers_text(group))};
   });
   if (judged.holds == Holds::not_applicable && !results.at("plateaus").empty())
     judged.why = "all spike tokens are the same in every input, so that they are constant by construction";
@@ -213,7 +216,8 @@ Verdict judge_interventions(const Evidence& evidence) {
   }
   if (words.empty()) return not_applicable("no plateau of spikes was tested on these prompts");
   const Holds holds = confirmed == words.size() ? Holds::confirmed : confirmed + partly > 0 ? Holds::partly : Holds::no;
-  return verdict(holds, fmt::format("of a loss of {}, {}", number(results.at("baseline").at("loss")), join_words(words)));
+  return verdict(holds,
+                 fmt::format("of a loss of {}, {}", number(results.at("baseline").at("loss")), join_words(words)));
 }
 
 Verdict judge_attention(const Evidence& evidence) {
@@ -270,9 +274,8 @@ Verdict judge_across_layers(const Evidence& evidence) {
             !std::isnan(value))
           cosine.add(value);
     if (cosine.count() == 0) return {};
-    return {cosine.mean() >= kOneTemplate,
-            fmt::format("templates of two layers have a mean cosine of {:.3f} in {}", cosine.mean(),
-                        layers_text(group))};
+    return {cosine.mean() >= kOneTemplate, fmt::format("templates of two layers have a mean cosine of {:.3f} in {}",
+                                                       cosine.mean(), layers_text(group))};
   });
 }
 
@@ -322,8 +325,7 @@ Verdict judge_insertion(const Evidence& evidence) {
   std::string why = fmt::format("with the spikes at zero the loss changes by {} nats, with the templates put in by {}",
                                 signed_number(without), signed_number(with));
   if (!(without > 0.0)) return not_applicable(why + ": there is nothing to restore");
-  return verdict(with < kNothing ? Holds::confirmed : with <= without / 2 ? Holds::partly : Holds::no,
-                 std::move(why));
+  return verdict(with < kNothing ? Holds::confirmed : with <= without / 2 ? Holds::partly : Holds::no, std::move(why));
 }
 
 Verdict judge_convergence(const Evidence& evidence) { return as_judged(evidence["convergence"]); }

@@ -42,9 +42,8 @@ struct Shown {
 };
 
 size_t count(const std::vector<JudgedExhibit>& exhibits, Holds holds) {
-  return static_cast<size_t>(std::count_if(exhibits.begin(), exhibits.end(), [&](const JudgedExhibit& exhibit) {
-    return exhibit.verdict.holds == holds;
-  }));
+  return static_cast<size_t>(std::count_if(
+      exhibits.begin(), exhibits.end(), [&](const JudgedExhibit& exhibit) { return exhibit.verdict.holds == holds; }));
 }
 
 Verdict judge_one(const Exhibit& exhibit, const Evidence& evidence) {
@@ -91,11 +90,11 @@ ReportPage reproduction_page(const Paper& paper, const std::vector<JudgedExhibit
                              std::span<const AnalysisResult> results, const std::string& model) {
   ReportPage page;
   page.title = fmt::format("{}: {}", paper.title, model);
-  page.summary = fmt::format("The exhibits of arXiv {} ({}) as {} shows them: {} confirmed, {} partly so, {} not so, "
-                             "{} not applicable.",
-                             paper.id, paper.authors, model, count(exhibits, Holds::confirmed),
-                             count(exhibits, Holds::partly), count(exhibits, Holds::no),
-                             count(exhibits, Holds::not_applicable));
+  page.summary = fmt::format(
+      "The exhibits of arXiv {} ({}) as {} shows them: {} confirmed, {} partly so, {} not so, "
+      "{} not applicable.",
+      paper.id, paper.authors, model, count(exhibits, Holds::confirmed), count(exhibits, Holds::partly),
+      count(exhibits, Holds::no), count(exhibits, Holds::not_applicable));
   for (const Holds holds : kAllHolds) {
     std::string label = holds_text(holds);
     page.findings.push_back({label, fmt::format("{} of {}", count(exhibits, holds), exhibits.size()), ""});

@@ -117,8 +117,8 @@ TEST_P(GoldenAnalyses, AttentionMapsAreThoseOfThePass) {
     const TemporaryFolder folder;
     const auto checkpoint = Checkpoint::open(model, "", tower);
     CaptureRequest request;
-    request.points_if_any = {"blocks.0.resid_pre",   "blocks.*.resid_post",   "blocks.*.ln1.out",
-                             "blocks.*.attn.scores", "blocks.*.attn.pattern"};
+    request.points_if_any = {"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out", "blocks.*.attn.scores",
+                             "blocks.*.attn.pattern"};
     capture_golden(*checkpoint, model, request, folder.path());
     const DumpReader dump(folder.path());
     const AnalysisInput input{dump, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {}};
@@ -138,10 +138,11 @@ TEST_P(GoldenAnalyses, AttentionMapsAreThoseOfThePass) {
             for (int64_t head = 0; head < heads; ++head)
               mean += squares[static_cast<size_t>((head * length + query) * length + key)] / static_cast<double>(heads);
             const double value = found[static_cast<size_t>(query * map.tokens + key)];
-            if (std::isnan(value))
+            if (std::isnan(value)) {
               EXPECT_TRUE(point == Point::scores ? std::isinf(mean) : mean == 0.0) << query << ", " << key;
-            else
+            } else {
               EXPECT_NEAR(value, mean, 1e-4 * std::max(1.0, std::abs(mean))) << query << ", " << key;
+            }
           }
         }
       };

@@ -44,7 +44,8 @@ TEST(Csv, PanelsAreLong) {
 
 TEST(PanelFigures, ShareTheRangeOfX) {
   Figure figure = lines_figure({});
-  const PanelStack stack{{{"one", {"left"}, {{{"a", {0, 1, 50}, {1, 2, NAN}}}, {}}}, {"two", {}, {{{"b", {5, 10}, {2, 3}}}, {}}}}};
+  const PanelStack stack{
+      {{"one", {"left"}, {{{"a", {0, 1, 50}, {1, 2, NAN}}}, {}}}, {"two", {}, {{{"b", {5, 10}, {2, 3}}}, {}}}}};
   figure.content = stack;
   const std::vector<Figure> panels = panel_figures(figure, stack);
   ASSERT_EQ(panels.size(), 2u);

@@ -1,4 +1,6 @@
 // The registry of exhibits, the judges on made-up results, and the figure at a glance.
+#include "report/exhibits.h"
+
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include "capture/dump_fixture.h"
 #include "fixtures.h"
 #include "report/at_a_glance.h"
-#include "report/exhibits.h"
 #include "report/judges.h"
 #include "report/reproduction.h"
 
@@ -182,10 +183,18 @@ TEST_F(Exhibits, WhatIsMissingIsSaid) {
   for (const JudgedExhibit& one : judged) {
     SCOPED_TRACE(one.exhibit->id);
     EXPECT_EQ(one.verdict.claim, one.exhibit->claim);
-    if (one.exhibit->id == "layers") EXPECT_THAT(one.figures, ElementsAre("spikes-magnitude"));
-    if (one.exhibit->id == "attention") EXPECT_EQ(one.verdict.why, "a reason");
-    if (one.exhibit->id == "constancy") EXPECT_EQ(one.verdict.why, "convergence was not run");
-    if (one.exhibit->id == "vision") EXPECT_THAT(one.verdict.why, HasSubstr("on text"));
+    if (one.exhibit->id == "layers") {
+      EXPECT_THAT(one.figures, ElementsAre("spikes-magnitude"));
+    }
+    if (one.exhibit->id == "attention") {
+      EXPECT_EQ(one.verdict.why, "a reason");
+    }
+    if (one.exhibit->id == "constancy") {
+      EXPECT_EQ(one.verdict.why, "convergence was not run");
+    }
+    if (one.exhibit->id == "vision") {
+      EXPECT_THAT(one.verdict.why, HasSubstr("on text"));
+    }
   }
   const ReportPage page = reproduction_page(papers()[0], judged, results, "made up");
   EXPECT_EQ(figures_of(page).size(), 1u);
