@@ -96,8 +96,7 @@ Section read_section(const Analysis& analysis, const Json& results, const DumpRe
 }  // namespace
 
 void run_analyses(const std::filesystem::path& out, std::span<const Analysis* const> chosen,
-                  const WeightsFactory& weights, const AnalysisProgress& progress,
-                  const AnalysisSettings& settings) {
+                  const WeightsFactory& weights, const AnalysisProgress& progress, const AnalysisSettings& settings) {
   const DumpReader dump(out);
   check_layers(settings.spectrum_layers, dump.n_layers(), kSpectrumLayersOption);
   SharedScan scan(dump);
@@ -106,7 +105,8 @@ void run_analyses(const std::filesystem::path& out, std::span<const Analysis* co
       if (progress) progress(analysis->name, fraction);
     };
     make_results(dump, analysis->name, [&](H5File& arrays) {
-      return analysis->run({dump, scan, weights, report, settings.seed, settings.spectrum_layers, settings.note}, arrays);
+      return analysis->run({dump, scan, weights, report, settings.seed, settings.spectrum_layers, settings.note},
+                           arrays);
     });
     report(1.0);
   }
@@ -136,14 +136,24 @@ std::vector<AnalysisResult> load_results(const std::filesystem::path& out) {
       AnalysisResult result{&analysis, read_json_file(file), {}};
       const std::string other = why_of_another_dump(result.results, dump, file.string());
       if (!other.empty() && analysis.run) fail("{}: {}: run `spikescope analyze` again", file.string(), other);
-      if (other.empty())
+      if (other.empty()) {
         result.section = read_section(analysis, result.results, dump);
-      else
-        result.section.summary = fmt::format("Not shown: these are {}. Run `spikescope {}` again.", other, analysis.command);
+      } else {
+        result.another_dump = true;
+        result.section.summary =
+            fmt::format("Not shown: these are {}. Run `spikescope {}` again.", other, analysis.command);
+      }
       loaded.push_back(std::move(result));
     }
   }
   return loaded;
+}
+
+const Json* applied(std::span<const AnalysisResult> loaded, std::string_view name) {
+  for (const AnalysisResult& result : loaded)
+    if (result.analysis->name == name && !result.another_dump && result.results.value("applicable", false))
+      return &result.results;
+  return nullptr;
 }
 
 Needs combined_needs(std::span<const Analysis* const> chosen) {

@@ -45,13 +45,17 @@ void make_weight_results(const std::filesystem::path& out, std::string_view name
 struct AnalysisResult {
   const Analysis* analysis = nullptr;
   Json results;
-  Section section;  ///< of an analysis that could not be applied: the reason as its summary
+  Section section;            ///< of an analysis that could not be applied: the reason as its summary
+  bool another_dump = false;  ///< an experiment on a dump that has been replaced
 };
 
 /// Reads what is under OUT/results, in the order of analyses() and experiments(); those never run are left out. Throws
 /// Error when a file is damaged, or of another dump than the one under OUT/dump (an experiment then only says so: what
 /// makes the dump does not make it anew).
 std::vector<AnalysisResult> load_results(const std::filesystem::path& out);
+
+/// The results of that name among those loaded; nullptr where they are missing or say that it could not be applied.
+const Json* applied(std::span<const AnalysisResult> loaded, std::string_view name);
 
 /// What the capture has to keep for all of `chosen`: points without repetition, flags of any.
 Needs combined_needs(std::span<const Analysis* const> chosen);

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <utility>
+#include <iterator>
 
 namespace spikescope {
 namespace {
@@ -22,13 +22,18 @@ Json to_json(const Verdict& verdict) {
   return {{"claim", verdict.claim}, {"verdict", kWords[static_cast<size_t>(verdict.holds)].key}, {"why", verdict.why}};
 }
 
-std::string verdict_text(const Json& verdict) {
-  std::string sentence;
-  for (const Words& words : kWords) {
-    if (verdict.at("verdict") == words.key) sentence = words.sentence;
-  }
-  return fmt::format("Claim: {}. {}: {}.", verdict.at("claim").get<std::string>(), sentence,
-                     verdict.at("why").get<std::string>());
+Verdict verdict_of(const Json& json) {
+  Verdict verdict{json.at("claim"), Verdict::Holds::not_applicable, json.at("why")};
+  for (size_t i = 0; i < std::size(kWords); ++i)
+    if (json.at("verdict") == kWords[i].key) verdict.holds = static_cast<Verdict::Holds>(i);
+  return verdict;
+}
+
+std::string holds_text(Verdict::Holds holds) { return kWords[static_cast<size_t>(holds)].sentence; }
+
+std::string verdict_text(const Json& json) {
+  const Verdict verdict = verdict_of(json);
+  return fmt::format("Claim: {}. {}: {}.", verdict.claim, holds_text(verdict.holds), verdict.why);
 }
 
 }  // namespace spikescope

@@ -8,6 +8,7 @@
 #include "analyses/labels.h"
 #include "analyses/layer_groups.h"
 #include "analyses/sinks/block_sinks.h"
+#include "analyses/sinks/maps.h"
 #include "analyses/sinks/sinks.h"
 #include "base/fail.h"
 #include "io/hdf5.h"
@@ -290,6 +291,7 @@ Section sinks_section(const Json& results, const H5File& arrays, const DumpReade
   section.figures.push_back(alpha_figure(results));
   section.figures.push_back(rate_figure(results));
   for (Figure& figure : strip_figures(results, arrays, dump)) section.figures.push_back(std::move(figure));
+  for (Figure& figure : map_figures(results, arrays, dump)) section.figures.push_back(std::move(figure));
   section.figures.push_back(bias_figure(results));
   section.tables.push_back(groups_table(results));
   return section;

@@ -10,6 +10,7 @@
 #include "analyses/labels.h"
 #include "analyses/residual_scan.h"
 #include "analyses/sinks/block_sinks.h"
+#include "analyses/sinks/maps.h"
 #include "analyses/spike_sets.h"
 #include "analyses/spikes/tracks.h"
 #include "base/error.h"
@@ -176,7 +177,9 @@ void write_arrays(H5File& arrays, const std::vector<BlockSinks>& blocks, const s
 
 }  // namespace
 
-Needs sinks_needs() { return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.attn_out"}, true, false}; }
+Needs sinks_needs() {
+  return {{"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.attn_out"}, true, false};
+}
 
 Json run_sinks(const AnalysisInput& input, H5File& arrays) {
   const DumpReader& dump = input.dump;
@@ -220,6 +223,7 @@ Json run_sinks(const AnalysisInput& input, H5File& arrays) {
   for (const Plateau& plateau : plateaus)
     json["plateaus"].push_back({{"first", plateau.first}, {"last", plateau.last}});
   json["layers"] = std::move(layers);
+  json.update(write_maps(input, sets, plateaus, arrays));
   return json;
 }
 

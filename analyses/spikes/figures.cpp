@@ -210,6 +210,7 @@ Section spikes_section(const Json& results, const H5File&, const DumpReader& dum
   if (!results.at("writers").empty()) section.figures.push_back(writers_figure(results));
   if (!results.at("spikes").empty()) section.tables.push_back(spikes_table(results));
   if (!results.at("writers").empty()) section.tables.push_back(writers_table(results));
+  if (dump.tokens().size() > 0) section.tables.push_back(largest_table(results, dump.tokens()));
   return section;
 }
 

@@ -190,6 +190,28 @@ Table spikes_table(const Json& results) {
   return table;
 }
 
+Table largest_table(const Json& results, const DumpTokens& tokens) {
+  const Json& layers = results.at("layers");
+  const Json& state = *std::max_element(layers.begin(), layers.end(), [](const Json& a, const Json& b) {
+    return number_or_nan(a.at("max")) < number_or_nan(b.at("max"));
+  });
+  const double median = number_or_nan(state.at("median"));
+  Table table{"spikes-largest-table",
+              "Largest values of a hidden state",
+              fmt::format("The largest |h| of layer {}, which holds the largest of all, in the prompt that holds it; "
+                          "the median there is {} (all prompts). {}.",
+                          state.at("layer").get<int64_t>(), number(median), data_label(results)),
+              {"rank", "value", "x median", "token", "dimension"},
+              {}};
+  for (const Json& entry : state.at("prompt_top")) {
+    const double value = number_or_nan(entry.at("value"));
+    table.rows.push_back({std::to_string(table.rows.size() + 1), number(value), number(std::abs(value) / median),
+                          token_label(tokens, entry.at("prompt"), entry.at("token")),
+                          std::to_string(entry.at("dim").get<int64_t>())});
+  }
+  return table;
+}
+
 Table writers_table(const Json& results) {
   Table table{"spikes-writers-table",
               "What writes and cancels the spikes",

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "capture/dump.h"
 #include "figure/figure.h"
 #include "io/json.h"
 
@@ -12,6 +13,8 @@ namespace spikescope {
 std::string spikes_summary(const Json& results);
 /// Spike tokens by plateau: the first tokens a row, and each spelling inside the text.
 Table spikes_table(const Json& results);
+/// The largest |h| of the state, and the prompt in it, that hold the largest of all.
+Table largest_table(const Json& results, const DumpTokens& tokens);
 /// A row of `writers` each.
 Table writers_table(const Json& results);
 

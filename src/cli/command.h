@@ -16,6 +16,8 @@
 
 namespace spikescope {
 
+struct InterventionRequest;
+
 /// State of one call of the program.
 struct Session {
   std::string command_line;     ///< as typed, for the record
@@ -34,6 +36,7 @@ void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
 void add_scan(CLI::App& app, Session& session);
 void add_notebook(CLI::App& app, Session& session);
+void add_reproduce(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_survey(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
@@ -111,6 +114,13 @@ void run_analyses_on(const std::filesystem::path& out, const std::vector<std::st
 [[noreturn]] void fail_unknown_analysis(const std::string& name, const std::vector<std::string>& known);
 /// Writes OUT/report and returns the page's path.
 std::filesystem::path write_report_for(const std::filesystem::path& out, const Session& session);
+
+/// Runs interventions on the dump in OUT and leaves OUT/results/interventions.json; returns what is in it of its own.
+Json intervene_on(const Checkpoint& checkpoint, const std::filesystem::path& out, const InterventionRequest& request,
+                  const Session& session);
+
+/// How a dump was made: model, data, precision, machine, ... as pages list it.
+std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump);
 
 /// Throws Error when the checkpoint's weights are not those that the dump was made with.
 void check_weights_of(const DumpInfo& info, const Checkpoint& checkpoint);

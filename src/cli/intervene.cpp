@@ -53,6 +53,26 @@ void print_table(const Json& results) {
     row(run, fmt::format("{:+.4f} ({})", number_or_nan(run.at("difference")), number(run.at("difference_se"))));
 }
 
+}  // namespace
+
+Json intervene_on(const Checkpoint& checkpoint, const fs::path& out, const InterventionRequest& request,
+                  const Session& session) {
+  const DumpReader dump(out);
+  Json results;
+  const InterruptGuard interrupt;  // ends the program as the signal asks, once nothing unfinished is left behind
+  Progress progress("intervene", session.quiet);
+  const auto report = [&](double fraction, const std::string& run) {
+    interrupt.check();
+    progress.update(fraction, run);
+  };
+  make_results(dump, "interventions",
+               [&](H5File& arrays) { return results = run_interventions(checkpoint, dump, request, arrays, report); });
+  progress.done();
+  return results;
+}
+
+namespace {
+
 int intervene(Options& options, const Session& session) {
   CaptureOptions& capture = options.capture;
   set_threads(session.threads);
@@ -68,17 +88,7 @@ int intervene(Options& options, const Session& session) {
   if (options.only && request.given.empty()) fail_usage("--only: there is no --spec to run");
   if (!make_baseline(capture, *checkpoint, session)) return 0;
 
-  const DumpReader dump(capture.out);
-  Json results;
-  const InterruptGuard interrupt;  // ends the program as the signal asks, once nothing unfinished is left behind
-  Progress progress("intervene", session.quiet);
-  const auto report = [&](double fraction, const std::string& run) {
-    interrupt.check();
-    progress.update(fraction, run);
-  };
-  make_results(dump, "interventions",
-               [&](H5File& arrays) { return results = run_interventions(*checkpoint, dump, request, arrays, report); });
-  progress.done();
+  Json results = intervene_on(*checkpoint, capture.out, request, session);
   if (results.at("plateaus").empty())
     note(session, "there are no spikes on these prompts: only what --spec names was run");
   for (const Json& run : results.at("runs"))

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/page.h"
+#include "report/at_a_glance.h"
 
 namespace fs = std::filesystem;
 
@@ -24,6 +25,8 @@ std::string processor() {
     if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
   return "unknown processor";
 }
+
+}  // namespace
 
 std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump) {
   const DumpInfo& info = dump.info();
@@ -47,17 +50,13 @@ std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump
   };
 }
 
-const AnalysisResult* find_result(const std::vector<AnalysisResult>& results, std::string_view name) {
-  for (const AnalysisResult& result : results)
-    if (result.analysis->name == name && result.results.value("applicable", false)) return &result;
-  return nullptr;
-}
+namespace {
 
 std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
   std::vector<Finding> findings;
-  if (const AnalysisResult* spikes = find_result(results, "spikes")) {
+  if (const Json* spikes = applied(results, "spikes")) {
     const Json* largest = nullptr;
-    for (const Json& layer : spikes->results.at("layers"))
+    for (const Json& layer : spikes->at("layers"))
       if (!largest || layer.at("max").get<double>() > largest->at("max").get<double>()) largest = &layer;
     if (largest) {
       const Json& top = largest->at("top").at(0);
@@ -70,17 +69,17 @@ std::vector<Finding> findings_of(const std::vector<AnalysisResult>& results) {
                             fmt::format("median |h| of that state {:.3g}", median)});
     }
     std::string ranges;
-    for (const Json& plateau : spikes->results.at("plateaus"))
+    for (const Json& plateau : spikes->at("plateaus"))
       ranges += fmt::format("{}r{} to r{}", ranges.empty() ? "" : ", ", plateau.at("first").get<int>(),
                             plateau.at("last").get<int>());
-    findings.push_back({"Plateaus", std::to_string(spikes->results.at("plateaus").size()),
-                        ranges.empty() ? "no spike found" : ranges});
+    findings.push_back(
+        {"Plateaus", std::to_string(spikes->at("plateaus").size()), ranges.empty() ? "no spike found" : ranges});
   }
   // Both are null where no prompt has a second token.
-  if (const AnalysisResult* sinks = find_result(results, "sinks"); sinks && sinks->results.at("sink_rate").is_number())
-    findings.push_back({"Sink rate", fmt::format("{:.0f} %", 100.0 * sinks->results.at("sink_rate").get<double>()),
+  if (const Json* sinks = applied(results, "sinks"); sinks && sinks->at("sink_rate").is_number())
+    findings.push_back({"Sink rate", fmt::format("{:.0f} %", 100.0 * sinks->at("sink_rate").get<double>()),
                         fmt::format("heads that give token 0 more than 0.3; mean attention {:.2f}",
-                                    sinks->results.at("mean_alpha").get<double>())});
+                                    sinks->at("mean_alpha").get<double>())});
   return findings;
 }
 
@@ -102,6 +101,7 @@ fs::path write_report_of(const fs::path& out, bool interactive, const Session& s
   page.title = dump.info().model_name;
   page.facts = facts_of(dump);
   page.findings = findings_of(results);
+  if (std::optional<Figure> glance = at_a_glance(results)) page.lead.push_back(std::move(*glance));
   for (AnalysisResult& result : results) {
     page.sections.push_back(
         {std::string(result.analysis->name), std::string(result.analysis->title), std::move(result.section)});

@@ -173,9 +173,8 @@ Json files_of(const Checkpoint& checkpoint) {
   return files;
 }
 
-std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now, const SurveyEntry& entry) {
-  const fs::path& out = options.out;
-  const CaptureRequest& request = options.request;
+std::string why_to_capture(const fs::path& out, const PreparedCapture& now, const CaptureRequest& request,
+                           std::string sha256) {
   std::error_code error;
   if (!fs::exists(out / "dump" / "index.h5", error)) return "there is no finished run yet";
   try {
@@ -197,12 +196,23 @@ std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now
     for (const HookPoint& point : select_points(architecture, request.points, request.points_if_any))
       if (!dump.has(point)) return fmt::format("it has no {}", point.name());
     if (request.losses && dump.losses().empty()) return "it has no losses";
-    if (const std::string missing = missing_results(out); !missing.empty()) return missing;
-    if (const uint64_t seed = seed_of(out); seed != options.seed)
-      return fmt::format("its seed was {}, and is {} now", seed, options.seed);
-    const std::string sha256 =
-        entry.files == files_of(*now.checkpoint) && !entry.sha256.empty() ? entry.sha256 : now.checkpoint->sha256();
+    if (request.sinks && !dump.has_sinks()) return "it has no sink statistics";
+    if (request.writers && !dump.has_writers()) return "it has no writer rows";
+    if (sha256.empty()) sha256 = now.checkpoint->sha256();
     return sha256 == info.model_sha256 ? "" : "the checkpoint has changed";
+  } catch (const Error& problem) {
+    return problem.what();
+  }
+}
+
+std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now, const SurveyEntry& entry) {
+  const std::string known = entry.files == files_of(*now.checkpoint) ? entry.sha256 : "";
+  if (std::string why = why_to_capture(options.out, now, options.request, known); !why.empty()) return why;
+  try {
+    if (std::string missing = missing_results(options.out); !missing.empty()) return missing;
+    if (const uint64_t seed = seed_of(options.out); seed != options.seed)
+      return fmt::format("its seed was {}, and is {} now", seed, options.seed);
+    return "";
   } catch (const Error& problem) {
     return problem.what();
   }

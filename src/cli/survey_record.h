@@ -45,6 +45,11 @@ Json to_json(const SurveyRecord& record, const Session& session);
 /// Weight files as SurveyEntry::files keeps them.
 Json files_of(const Checkpoint& checkpoint);
 
+/// Why the dump in OUT is not the one that a capture prepared like `now` would leave; empty: it is. `sha256` is that of
+/// the checkpoint's weights, where it is known.
+std::string why_to_capture(const std::filesystem::path& out, const PreparedCapture& now, const CaptureRequest& request,
+                           std::string sha256 = "");
+
 /// Why the run in options.out is not the one that a capture prepared like `now` would lead to; empty: it is.
 /// options.request is what that capture would ask for.
 std::string why_to_run(const CaptureOptions& options, const PreparedCapture& now, const SurveyEntry& entry);

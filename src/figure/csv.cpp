@@ -112,6 +112,21 @@ struct ContentWriter {
       }
     }
   }
+  void operator()(const PanelStack& stack) const {
+    const AxisColumns x{figure.x, "x"};
+    csv.text("panel").text("series");
+    x.header(csv);
+    csv.text("value").end_line();
+    for (const PanelStack::Panel& panel : stack.panels) {
+      for (const Series& series : panel.lines.series) {
+        for (size_t i = 0; i < series.x.size(); ++i) {
+          csv.text(panel.title).text(series.name);
+          x.cell(csv, series.x[i]);
+          csv.number(series.y[i]).end_line();
+        }
+      }
+    }
+  }
   void operator()(const HeatMap& map) const { write_grid(csv, figure, map, map.z_label); }
   void operator()(const Surface& surface) const { write_grid(csv, figure, surface, surface.z_axis.label); }
   void operator()(const TokenStrip& strip) const {

@@ -1,6 +1,8 @@
 #include "figure/figure.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "base/fail.h"
@@ -28,6 +30,9 @@ struct SizeCheck {
       expect_hover(figure, series.hover.size(), series.x.size());
     }
   }
+  void operator()(const PanelStack& stack) const {
+    for (const PanelStack::Panel& panel : stack.panels) (*this)(panel.lines);
+  }
   void operator()(const HeatMap& map) const { check_grid(map); }
   void operator()(const Surface& surface) const { check_grid(surface); }
   void operator()(const TokenStrip& strip) const {
@@ -51,6 +56,30 @@ void check_figure(const Figure& figure) {
     fail("figure \"{}\": an id is 1 to 100 letters, digits, '-' and '_', since it becomes a file name", figure.title);
   }
   std::visit(SizeCheck{figure}, figure.content);
+}
+
+std::vector<Figure> panel_figures(const Figure& figure, const PanelStack& stack) {
+  constexpr double kAir = 0.015;  // beside the outermost points, as a share of the range
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const PanelStack::Panel& panel : stack.panels) {
+    for (const Series& series : panel.lines.series) {
+      for (size_t i = 0; i < series.x.size(); ++i) {
+        if (!std::isfinite(series.x[i]) || !std::isfinite(series.y[i])) continue;
+        low = std::min(low, series.x[i]);
+        high = std::max(high, series.x[i]);
+      }
+    }
+  }
+  std::vector<Figure> figures;
+  for (const PanelStack::Panel& panel : stack.panels) {
+    Figure& one =
+        figures.emplace_back(Figure{figure.id, panel.title, "", figure.x, panel.y, figure.bands, panel.lines});
+    if (low < high && !figure.x.log) {
+      if (!one.x.min) one.x.min = low - kAir * (high - low);
+      if (!one.x.max) one.x.max = high + kAir * (high - low);
+    }
+  }
+  return figures;
 }
 
 }  // namespace spikescope

@@ -34,6 +34,17 @@ struct Lines {
   Axis right{};  ///< second y axis; used when a series asks for it
 };
 
+/// Line plots one above the other over the figure's x axis, which they share as they do its bands. The figure's own y
+/// axis is not used.
+struct PanelStack {
+  struct Panel {
+    std::string title{};
+    Axis y{};
+    Lines lines{};
+  };
+  std::vector<Panel> panels{};
+};
+
 /// z[row * columns + column]; rows go up the y axis. NaN is blank.
 struct HeatMap {
   std::vector<double> x{}, y{}, z{};
@@ -74,12 +85,15 @@ struct Figure {
   std::string caption{};  ///< what is shown, in which units, from which data; one to three sentences
   Axis x{}, y{};
   std::vector<Band> bands{};
-  std::variant<Lines, HeatMap, Surface, TokenStrip> content{};
+  std::variant<Lines, HeatMap, Surface, TokenStrip, PanelStack> content{};
 };
 
 /// Throws Error, naming the figure, when the sizes of its arrays do not fit together or the id is no plain file name.
 /// All renderers call it first.
 void check_figure(const Figure& figure);
+
+/// The panels of a figure, each as a figure of lines of its own over the range of x that all of them take.
+std::vector<Figure> panel_figures(const Figure& figure, const PanelStack& stack);
 
 /// A table of the report; numbers are formatted by whoever fills it in.
 struct Table {

@@ -12,6 +12,7 @@ Drawing draw_paper(const Figure& figure);
 
 /// One function a kind of content, called by draw_paper.
 Drawing draw_lines(const Figure& figure, const Lines& lines);
+Drawing draw_panels(const Figure& figure, const PanelStack& stack);
 Drawing draw_heat_map(const Figure& figure, const HeatMap& map);
 Drawing draw_surface(const Figure& figure, const Surface& surface);
 Drawing draw_token_strip(const Figure& figure, const TokenStrip& strip);

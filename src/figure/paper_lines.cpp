@@ -1,4 +1,4 @@
-// Line plots, points and bars.
+// Line plots, points and bars; one alone, or several one above the other.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -11,7 +11,8 @@
 namespace spikescope {
 namespace {
 
-constexpr double kPlotHeight = 2.05, kLegendRow = 0.17, kSample = 0.24, kDot = 0.023;
+constexpr double kPlotHeight = 2.05, kPanelHeight = 1.1, kPanelTitle = 0.2, kPanelGap = 0.12;  // inches
+constexpr double kLegendRow = 0.17, kSample = 0.24, kDot = 0.023;
 constexpr size_t kLongestName = 60;
 
 struct LegendEntry {
@@ -92,30 +93,45 @@ class LinePlot {
     right_ticks_ = axis_ticks(lines.right, right_, 6);
   }
 
-  Drawing draw() {
-    double left = std::max(side_axis_width(figure_.y, left_ticks_, kPlotHeight), 0.3);
-    const double right = kSheetWidth - (has_right_ ? side_axis_width(lines_.right, right_ticks_, kPlotHeight) : 0.14);
-    left = std::max(left, std::min(1.2, bottom_axis(figure_.x, x_, right - left, whole_x_).overhang));
-    Frame frame{{left, 0, right, 0, 0}, x_, left_};
-    const BottomAxis bottom = bottom_axis(figure_.x, x_, right - left, whole_x_);
-    const Legend legend = lay_out_legend(lines_.series, left, kSheetWidth - 0.05);
-    const BandRows bands = band_rows(figure_.bands, frame);
-    frame.box.bottom = bottom.height + 0.02;
-    frame.box.top = frame.box.bottom + kPlotHeight;
-    Drawing sheet(kSheetWidth, frame.box.top + std::max(bands.height + legend.height, 0.0) + 0.1);
+  /// Inches that the axes take beside a frame of that height.
+  double left_margin(double height) const { return std::max(side_axis_width(figure_.y, left_ticks_, height), 0.3); }
+  double right_margin(double height) const {
+    return has_right_ ? side_axis_width(lines_.right, right_ticks_, height) : 0.14;
+  }
+  BottomAxis bottom(double width) const { return bottom_axis(figure_.x, x_, width, whole_x_); }
+  Legend legend(double left) const { return lay_out_legend(lines_.series, left, kSheetWidth - 0.05); }
+  /// The plot's frame from `left` to `right` on the sheet; its height is the caller's.
+  Frame frame(double left, double right) const { return {{left, 0, right, 0, 0}, x_, left_}; }
 
+  /// The frame with its axes and data. `bottom` without labels draws ticks alone.
+  void draw(Drawing& sheet, const Frame& frame, const Axis& x_axis, const BottomAxis& bottom) const {
     draw_band_shade(sheet, frame, figure_.bands);
     for (const Tick& tick : left_ticks_) {
       const double y = frame.at_y(tick.at);
       sheet.line({frame.box.left, y}, {frame.box.right, y}, {kGrid, 0.5, false});
     }
-    draw_bottom_axis(sheet, frame, figure_.x, bottom);
+    draw_bottom_axis(sheet, frame, x_axis, bottom);
     draw_side_axis(sheet, frame, left_, figure_.y, left_ticks_, false);
     if (has_right_) draw_side_axis(sheet, frame, right_, lines_.right, right_ticks_, true);
-    draw_band_labels(sheet, frame, figure_.bands, bands, false);
     for (size_t i = 0; i < lines_.series.size(); ++i) draw_series(sheet, frame, i);
-    draw_legend(sheet, frame, legend, frame.box.top + bands.height);
-    return sheet;
+  }
+
+  void draw_legend(Drawing& sheet, const Legend& legend, double bottom) const {
+    for (const LegendEntry& entry : legend.entries) {
+      const Series& series = lines_.series[entry.series];
+      const double y = bottom + legend.height - 0.03 - kLegendRow * (entry.row + 0.35);
+      const std::string_view color = series_color(entry.series);
+      if (has_line(series.mark)) sheet.line({entry.x, y}, {entry.x + kSample, y}, {color, 1.6, series.dashed});
+      const PaperPoint middle[] = {{entry.x + kSample / 2, y}};
+      if (has_points(series.mark)) sheet.dots(middle, kDot, color);
+      if (series.mark == Series::Mark::bars) {
+        const unsigned rgb = static_cast<unsigned>(std::stoul(std::string(color.substr(1)), nullptr, 16));
+        const Box box[] = {{entry.x + 0.1, y - 0.045, entry.x + kSample, y + 0.045, rgb}};
+        sheet.boxes(box);
+      }
+      sheet.text({entry.x + kSample + 0.06, y}, visible_text(series.name, kLongestName),
+                 {TextStyle::Align::left, kTickSize, kInk});
+    }
   }
 
  private:
@@ -142,7 +158,7 @@ class LinePlot {
     return step > 0 ? step : 1;
   }
 
-  void draw_series(Drawing& sheet, const Frame& frame, size_t index) {
+  void draw_series(Drawing& sheet, const Frame& frame, size_t index) const {
     const Series& series = lines_.series[index];
     const Range& y = series.right_axis ? right_ : left_;
     const auto point = [&](size_t i) {
@@ -179,7 +195,7 @@ class LinePlot {
     if (!dots.empty()) sheet.dots(dots, series.x.size() > 200 ? kDot * 0.6 : kDot, series_color(index));
   }
 
-  void draw_bars(Drawing& sheet, const Frame& frame, size_t index, const Range& y) {
+  void draw_bars(Drawing& sheet, const Frame& frame, size_t index, const Range& y) const {
     const Series& series = lines_.series[index];
     const auto rank = std::find(bar_series_.begin(), bar_series_.end(), &series) - bar_series_.begin();
     const double count = static_cast<double>(bar_series_.size()), width = 0.76 * bar_step() / count;
@@ -198,24 +214,6 @@ class LinePlot {
     if (!boxes.empty()) sheet.boxes(boxes);
   }
 
-  void draw_legend(Drawing& sheet, const Frame& frame, const Legend& legend, double bottom) {
-    for (const LegendEntry& entry : legend.entries) {
-      const Series& series = lines_.series[entry.series];
-      const double y = bottom + legend.height - 0.03 - kLegendRow * (entry.row + 0.35);
-      const std::string_view color = series_color(entry.series);
-      if (has_line(series.mark)) sheet.line({entry.x, y}, {entry.x + kSample, y}, {color, 1.6, series.dashed});
-      const PaperPoint middle[] = {{entry.x + kSample / 2, y}};
-      if (has_points(series.mark)) sheet.dots(middle, kDot, color);
-      if (series.mark == Series::Mark::bars) {
-        const unsigned rgb = static_cast<unsigned>(std::stoul(std::string(color.substr(1)), nullptr, 16));
-        const Box box[] = {{entry.x + 0.1, y - 0.045, entry.x + kSample, y + 0.045, rgb}};
-        sheet.boxes(box);
-      }
-      sheet.text({entry.x + kSample + 0.06, y}, visible_text(series.name, kLongestName),
-                 {TextStyle::Align::left, kTickSize, kInk});
-    }
-  }
-
   const Figure& figure_;
   const Lines& lines_;
   Range x_, left_, right_;
@@ -226,6 +224,61 @@ class LinePlot {
 
 }  // namespace
 
-Drawing draw_lines(const Figure& figure, const Lines& lines) { return LinePlot(figure, lines).draw(); }
+Drawing draw_lines(const Figure& figure, const Lines& lines) {
+  const LinePlot plot(figure, lines);
+  const double right = kSheetWidth - plot.right_margin(kPlotHeight);
+  double left = plot.left_margin(kPlotHeight);
+  left = std::max(left, std::min(1.2, plot.bottom(right - left).overhang));
+  Frame frame = plot.frame(left, right);
+  const BottomAxis bottom = plot.bottom(right - left);
+  const Legend legend = plot.legend(left);
+  const BandRows bands = band_rows(figure.bands, frame);
+  frame.box.bottom = bottom.height + 0.02;
+  frame.box.top = frame.box.bottom + kPlotHeight;
+  Drawing sheet(kSheetWidth, frame.box.top + bands.height + legend.height + 0.1);
+  plot.draw(sheet, frame, figure.x, bottom);
+  draw_band_labels(sheet, frame, figure.bands, bands, false);
+  plot.draw_legend(sheet, legend, frame.box.top + bands.height);
+  return sheet;
+}
+
+Drawing draw_panels(const Figure& figure, const PanelStack& stack) {
+  const std::vector<Figure> figures = panel_figures(figure, stack);
+  std::vector<LinePlot> plots;
+  double left = 0.3, right = kSheetWidth - 0.14;
+  for (const Figure& one : figures) {
+    plots.emplace_back(one, std::get<Lines>(one.content));
+    left = std::max(left, plots.back().left_margin(kPanelHeight));
+    right = std::min(right, kSheetWidth - plots.back().right_margin(kPanelHeight));
+  }
+  if (plots.empty()) return Drawing(kSheetWidth, 0.2);
+  const BottomAxis bottom = plots.back().bottom(right - left);
+  const BandRows bands = band_rows(figure.bands, plots.back().frame(left, right));
+  BottomAxis ticks = bottom;  // of all panels but the lowest
+  for (Tick& tick : ticks.ticks) tick.label.clear();
+  std::vector<Legend> legends;
+  double height = bottom.height + 0.02 + bands.height + 0.1;
+  for (const LinePlot& plot : plots) {
+    legends.push_back(plot.legend(left));
+    height += kPanelTitle + legends.back().height + kPanelHeight + kPanelGap;
+  }
+  Drawing sheet(kSheetWidth, height);
+  double top = height - 0.1;
+  for (size_t i = 0; i < plots.size(); ++i) {
+    sheet.text({left, top - kPanelTitle / 2}, visible_text(figures[i].title, kLongestName),
+               {TextStyle::Align::left, kLabelSize, kInk, 0, false, true});
+    top -= kPanelTitle + legends[i].height;
+    plots[i].draw_legend(sheet, legends[i], top);
+    if (i == 0) top -= bands.height;
+    Frame frame = plots[i].frame(left, right);
+    frame.box.top = top;
+    frame.box.bottom = top -= kPanelHeight;
+    const bool lowest = i + 1 == plots.size();
+    plots[i].draw(sheet, frame, lowest ? figure.x : Axis{}, lowest ? bottom : ticks);
+    if (i == 0) draw_band_labels(sheet, frame, figure.bands, bands, false);
+    top -= kPanelGap;
+  }
+  return sheet;
+}
 
 }  // namespace spikescope

@@ -92,6 +92,7 @@ Drawing draw_paper(const Figure& figure) {
   struct Draw {
     const Figure& figure;
     Drawing operator()(const Lines& lines) const { return draw_lines(figure, lines); }
+    Drawing operator()(const PanelStack& stack) const { return draw_panels(figure, stack); }
     Drawing operator()(const HeatMap& map) const { return draw_heat_map(figure, map); }
     Drawing operator()(const Surface& surface) const { return draw_surface(figure, surface); }
     Drawing operator()(const TokenStrip& strip) const { return draw_token_strip(figure, strip); }

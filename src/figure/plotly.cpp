@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <cstdlib>
+#include <cstring>
 
 #include "figure/color_scale.h"
 #include "figure/palette.h"
@@ -17,6 +17,7 @@ namespace spikescope {
 namespace {
 
 constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
+constexpr double kPanelHeight = 210;     // pixels with title and legend
 constexpr size_t kSurfacePoints = 8000;  // of all rows; more makes the page heavy and shows nothing new
 constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
 
@@ -98,15 +99,17 @@ Json axis_json(const Axis& axis) {
 }
 
 /// Bands as rectangles behind the data with their labels above the plot; over cells the label alone with a bracket.
-void add_bands(Json& layout, const std::vector<Band>& bands, bool shade) {
+/// `yref`: the plot they belong to, of several one above the other.
+void add_bands(Json& layout, const std::vector<Band>& bands, bool shade, const std::string& yref = "paper",
+               bool labels = true) {
   if (bands.empty()) return;
-  layout["shapes"] = Json::array();
-  layout["annotations"] = Json::array();
+  for (const char* key : {"shapes", "annotations"})
+    if (!layout.contains(key)) layout[key] = Json::array();
   for (const Band& band : bands) {
     if (!std::isfinite(band.from) || !std::isfinite(band.to)) continue;
     Json shape{{"type", "rect"},
                {"xref", "x"},
-               {"yref", "paper"},
+               {"yref", yref},
                {"x0", band.from},
                {"x1", band.to},
                {"y0", shade ? 0.0 : 1.012},
@@ -115,11 +118,12 @@ void add_bands(Json& layout, const std::vector<Band>& bands, bool shade) {
                {"line", {{"width", 0}}},
                {"fillcolor", shade ? std::string(kBandColor) : "rgba(128,128,128,0.8)"}};
     layout["shapes"].push_back(shape);
+    if (!labels) continue;
     layout["annotations"].push_back({{"text", label(band.label, 40)},
                                      {"x", (band.from + band.to) / 2},
                                      {"xref", "x"},
                                      {"y", 1.0},
-                                     {"yref", "paper"},
+                                     {"yref", yref},
                                      {"yanchor", "bottom"},
                                      {"yshift", shade ? 0 : 5},
                                      {"showarrow", false},
@@ -136,26 +140,75 @@ struct PlotlyMaker {
     Json layout = base_layout(380), data = Json::array();
     layout["xaxis"] = axis_json(figure.x);
     layout["yaxis"] = axis_json(figure.y);
-    bool right = false, listed = false;
+    bool listed = false;
     for (size_t i = 0; i < lines.series.size(); ++i) {
-      const Series& series = lines.series[i];
       data.push_back(series_json(lines, i));
-      right |= series.right_axis;
-      listed |= !series.name.empty();
+      listed |= !lines.series[i].name.empty();
     }
-    if (right) {
-      layout["yaxis2"] = axis_json(lines.right);
-      layout["yaxis2"]["overlaying"] = "y";
-      layout["yaxis2"]["side"] = "right";
-      layout["yaxis2"]["showgrid"] = false;
-      if (!lines.right.log)
-        layout["yaxis2"]["tickmode"] = "auto";  // round numbers of its own rather than the left axis's lines
-    }
+    if (has_right_axis(lines)) layout["yaxis2"] = right_axis_json(lines.right, "y");
     layout["showlegend"] = listed;
     layout["legend"] = {{"orientation", "h"}, {"x", 0}, {"y", 1.0}, {"yref", "container"}, {"yanchor", "top"}};
     layout["bargap"] = 0.24;
     add_bands(layout, figure.bands, true);
     return {{"data", data}, {"layout", layout}};
+  }
+
+  /// Panels share the x axis below the lowest of them. Each has two y axes' numbers to itself, a legend, and its title
+  /// as the annotation of that place in `panels`, by which the page makes room for what its width breaks into rows.
+  Json operator()(const PanelStack& stack) const {
+    const std::vector<Figure> figures = panel_figures(figure, stack);
+    const auto count = static_cast<double>(figures.size());
+    Json layout = base_layout(static_cast<int>(60 + kPanelHeight * count)), data = Json::array(), parts = Json::array();
+    layout["xaxis"] = axis_json(figures.empty() ? figure.x : figures[0].x);
+    layout["showlegend"] = true;
+    layout["annotations"] = Json::array();
+    for (size_t i = 0; i < figures.size(); ++i) {
+      const Lines& lines = stack.panels[i].lines;
+      const auto numbered = [](const char* what, size_t n) { return n == 1 ? what : fmt::format("{}{}", what, n); };
+      const std::string left = numbered("y", 2 * i + 1), right = numbered("y", 2 * i + 2),
+                        legend = numbered("legend", i + 1);
+      const double top = 1 - static_cast<double>(i) / count, bottom = 1 - (static_cast<double>(i) + 0.72) / count;
+      layout[numbered("yaxis", 2 * i + 1)] = axis_json(stack.panels[i].y);
+      layout[numbered("yaxis", 2 * i + 1)]["domain"] = {bottom, bottom + 0.72 * (top - bottom)};
+      if (has_right_axis(lines)) layout[numbered("yaxis", 2 * i + 2)] = right_axis_json(lines.right, left);
+      layout[legend] = {{"orientation", "h"}, {"x", 0}, {"xanchor", "left"}, {"y", top}, {"yanchor", "top"}};
+      parts.push_back({{"axis", numbered("yaxis", 2 * i + 1)},
+                       {"legend", legend},
+                       {"title", layout["annotations"].size()},
+                       {"traces", lines.series.size()}});
+      layout["annotations"].push_back({{"text", "<b>" + label(stack.panels[i].title) + "</b>"},
+                                       {"x", 0},
+                                       {"xref", "paper"},
+                                       {"xanchor", "left"},
+                                       {"align", "left"},
+                                       {"y", top},
+                                       {"yref", "paper"},
+                                       {"yanchor", "bottom"},
+                                       {"showarrow", false},
+                                       {"font", {{"size", 13}}}});
+      add_bands(layout, figure.bands, true, left + " domain", i == 0);
+      for (size_t k = 0; k < lines.series.size(); ++k) {
+        Json trace = PlotlyMaker{figures[i]}.series_json(lines, k);
+        trace["xaxis"] = "x";
+        trace["yaxis"] = lines.series[k].right_axis ? right : left;
+        trace["legend"] = legend;
+        data.push_back(std::move(trace));
+      }
+      layout["xaxis"]["anchor"] = left;
+    }
+    return {{"data", data}, {"layout", layout}, {"panels", parts}};
+  }
+
+  static bool has_right_axis(const Lines& lines) {
+    return std::any_of(lines.series.begin(), lines.series.end(), [](const Series& s) { return s.right_axis; });
+  }
+  static Json right_axis_json(const Axis& axis, const std::string& over) {
+    Json out = axis_json(axis);
+    out["overlaying"] = over;
+    out["side"] = "right";
+    out["showgrid"] = false;
+    if (!axis.log) out["tickmode"] = "auto";  // round numbers of its own rather than the left axis's lines
+    return out;
   }
 
   Json series_json(const Lines& lines, size_t index) const {

@@ -75,6 +75,7 @@ class PageWriter {
     add("<main>\n<h1>{}</h1>\n", html_text(page_.title, 200));
     if (!page_.summary.empty()) add("<p class=\"lede\">{}</p>\n", html_text(page_.summary));
     findings();
+    for (const Figure& figure : page_.lead) write_figure(figure);
     contents();
     for (const ReportSection& section : page_.sections) write_section(section);
     provenance();
@@ -261,13 +262,11 @@ class PageWriter {
 
   void scripts() {
     Json data = Json::object();
-    for (const ReportSection& section : page_.sections) {
-      for (const Figure& figure : section.content.figures) {
-        if (std::holds_alternative<TokenStrip>(figure.content)) continue;
-        Json entry = to_plotly(figure);
-        entry["webgl"] = needs_webgl(figure);
-        data[figure.id] = std::move(entry);
-      }
+    for (const Figure* figure : figures_of(page_)) {
+      if (std::holds_alternative<TokenStrip>(figure->content)) continue;
+      Json entry = to_plotly(*figure);
+      entry["webgl"] = needs_webgl(*figure);
+      data[figure->id] = std::move(entry);
     }
     add("<script type=\"application/json\" id=\"figure-data\">{}</script>\n", json_in_script(data.dump()));
     add("<script nonce=\"{}\">", nonce_);

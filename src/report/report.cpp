@@ -36,12 +36,20 @@ std::string read_plotly(const std::filesystem::path& path) {
 
 }  // namespace
 
+std::vector<const Figure*> figures_of(const ReportPage& page) {
+  std::vector<const Figure*> figures;
+  const auto add = [&](const std::vector<Figure>& more) {
+    for (const Figure& figure : more) figures.push_back(&figure);
+  };
+  add(page.lead);
+  for (const ReportSection& section : page.sections) add(section.content.figures);
+  return figures;
+}
+
 void write_report(const ReportPage& page, const std::filesystem::path& folder, const std::filesystem::path& plotly_js) {
   const std::string plotly = page.interactive ? read_plotly(plotly_js) : "";
   std::vector<Figure> figures;
-  for (const ReportSection& section : page.sections) {
-    figures.insert(figures.end(), section.content.figures.begin(), section.content.figures.end());
-  }
+  for (const Figure* figure : figures_of(page)) figures.push_back(*figure);
   const std::filesystem::path figure_folder = folder / "figures";
   render_files(figures, figure_folder);
   std::map<std::string, FigureFiles> files;

@@ -34,11 +34,15 @@ struct ReportPage {
   std::vector<std::pair<std::string, std::string>>
       facts;  ///< model, file, sha256, prompts, BOS, dtype, machine, date, ...
   std::vector<Finding> findings;
+  std::vector<Figure> lead;  ///< figures that stand before the contents: what the page says at a glance
   std::vector<ReportSection> sections;
   std::vector<Notice> notices;  ///< third parties; that of plotly.js is added where it is inlined
   /// With plotly.js inlined. Otherwise a page without JavaScript that shows the SVG files beside it.
   bool interactive = true;
 };
+
+/// All figures of the page, in its order.
+std::vector<const Figure*> figures_of(const ReportPage& page);
 
 /// Writes `folder`/index.html and `folder`/figures/ID.{svg,pdf,png,csv}. The page is one file: style, scripts,
 /// plotly.js (read from `plotly_js`), figures, SVG, PDF and CSV (up to 2 MiB each) are inside, and its content security

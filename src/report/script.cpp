@@ -54,16 +54,12 @@ const std::string_view body_script = R"js(
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-  const legendRows = (spec, width) => {
-    if (!spec.layout.showlegend) return 0;
-    let rows = 1, used = 0;
-    for (const trace of spec.data) {
-      if (!trace.showlegend) continue;
-      const wide = 52 + 7 * trace.name.length;
-      if (used > 0 && used + wide > width) { rows += 1; used = 0; }
-      used += wide;
-    }
-    return rows;
+  // plotly.js puts entries that do not fit into one row into columns as wide as the widest.
+  const legendRows = (traces, width) => {
+    const wide = traces.filter((trace) => trace.showlegend).map((trace) => 52 + 7 * trace.name.length);
+    if (wide.length === 0) return 0;
+    if (wide.reduce((sum, one) => sum + one, 0) <= width) return 1;
+    return Math.ceil(wide.length / Math.max(1, Math.floor(width / Math.max(...wide))));
   };
 
   // Brighter shades of the two darkest colours, for a dark page.
@@ -72,6 +68,31 @@ const std::string_view body_script = R"js(
   const dark = () => root.dataset.theme ? root.dataset.theme === 'dark' : systemDark.matches;
   const coloured = (spec) => !dark() ? spec.data :
     JSON.parse(JSON.stringify(spec.data, (key, value) => (key === 'color' && onDark[value]) || value));
+
+  // Panels one above the other: each takes its title, as many rows of legend as the width makes of it, and its plot.
+  const stack = (spec, layout, width, bands) => {
+    const plot = narrow() ? 130 : 150, gap = 18, title = 24, row = 21;
+    let from = 0;
+    const heads = spec.panels.map((panel, i) => {
+      const traces = spec.data.slice(from, from += panel.traces);
+      return { legend: 6 + row * legendRows(traces, width - 60), bands: i === 0 ? bands : 0 };
+    });
+    const all = heads.reduce((sum, head) => sum + title + head.legend + head.bands + plot + gap, -gap);
+    let top = 0;  // pixels from the upper end
+    const at = (pixels) => 1 - pixels / all;
+    spec.panels.forEach((panel, i) => {
+      const note = layout.annotations[panel.title];
+      Object.assign(note, { y: at(top + title), yanchor: 'bottom' });
+      if (narrow()) Object.assign(note, { xshift: -42, font: { ...note.font, size: 11 } });
+      top += title;
+      Object.assign(layout[panel.legend], { y: at(top), yanchor: 'top' });
+      top += heads[i].legend + heads[i].bands;
+      layout[panel.axis].domain = [Math.max(0, at(top + plot)), at(top)];
+      top += plot + gap;
+    });
+    layout.margin = { l: 10, r: 14, b: 45, t: 6 };
+    layout.height = all + 51;
+  };
 
   // The figure's layout with the theme's colours and the window's size.
   const fitted = (spec, width) => {
@@ -83,11 +104,15 @@ const std::string_view body_script = R"js(
                           font: { color: ink, size: 12.5 } };
     layout.width = width;
     layout.modebar = { bgcolor: 'rgba(0,0,0,0)', color: muted, activecolor: ink };
-    const bands = layout.annotations?.length ? 22 : 0;
-    const rows = legendRows(spec, width - 30);
-    layout.margin = { l: 10, r: 14, b: 10, t: 12 + bands + 21 * rows };
-    if (narrow()) layout.height = Math.min(layout.height, Math.max(280, Math.round(width * 0.92)));
-    layout.height += 21 * Math.max(0, rows - 2);  // a long legend does not take the plot's room
+    const bands = layout.shapes?.length ? 22 : 0;
+    if (spec.panels) {
+      stack(spec, layout, width, bands);
+    } else {
+      const rows = spec.layout.showlegend ? legendRows(spec.data, width - 30) : 0;
+      layout.margin = { l: 10, r: 14, b: 10, t: 12 + bands + 21 * rows };
+      if (narrow()) layout.height = Math.min(layout.height, Math.max(280, Math.round(width * 0.92)));
+      layout.height += 21 * Math.max(0, rows - 2);  // a long legend does not take the plot's room
+    }
     for (const [key, axis] of Object.entries(layout)) {
       if (!/^[xy]axis/.test(key)) continue;
       const cells = spec.data[0]?.type === 'heatmap';
@@ -100,7 +125,10 @@ const std::string_view body_script = R"js(
         axis.ticktext = axis.ticktext.filter((v, i) => i % step === 0);
       }
     }
-    for (const note of layout.annotations || []) note.font = { ...note.font, color: muted };
+    const titles = new Set((spec.panels || []).map((panel) => panel.title));
+    (layout.annotations || []).forEach((note, i) => {
+      note.font = { ...note.font, color: titles.has(i) ? ink : muted };
+    });
     if (layout.scene) {
       layout.margin = { l: 0, r: 0, b: 0, t: 0 };
       for (const axis of [layout.scene.xaxis, layout.scene.yaxis, layout.scene.zaxis]) {

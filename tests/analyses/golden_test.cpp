@@ -7,6 +7,8 @@
 #include <set>
 
 #include "analyses/run.h"
+#include "analyses/sinks/maps.h"
+#include "analyses/templates.h"
 #include "capture/capture.h"
 #include "capture/images.h"
 #include "families/checkpoint.h"
@@ -44,6 +46,23 @@ std::vector<std::string> golden_names() {
   return {names.begin(), names.end()};
 }
 
+/// Captures what the request asks for on the golden prompts or images.
+void capture_golden(const Checkpoint& checkpoint, const std::filesystem::path& model, CaptureRequest request,
+                    const std::filesystem::path& out) {
+  const Architecture& a = checkpoint.architecture();
+  DumpTokens tokens;
+  if (a.patches) {
+    request.pixels = read_pixels(model / "golden.safetensors");
+    tokens = image_prompts(a.patches, request.pixels, "golden");
+  } else {
+    tokens = golden_tokens(model);
+  }
+  DumpInfo info;
+  info.model = model.string();
+  info.model_name = model.filename().string();
+  capture(checkpoint, tokens, info, request, out, {});
+}
+
 class GoldenAnalyses : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
@@ -62,17 +81,7 @@ TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
     request.points_if_any = needs.points;
     request.sinks = needs.sinks;
     request.writers = needs.writers;
-    DumpTokens tokens;
-    if (a.patches) {
-      request.pixels = read_pixels(model / "golden.safetensors");
-      tokens = image_prompts(a.patches, request.pixels, "golden");
-    } else {
-      tokens = golden_tokens(model);
-    }
-    DumpInfo info;
-    info.model = model.string();
-    info.model_name = GetParam();
-    capture(*checkpoint, tokens, info, request, folder.path(), {});
+    capture_golden(*checkpoint, model, request, folder.path());
     run_analyses(folder.path(), chosen, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {});
     const auto loaded = load_results(folder.path());
     ASSERT_EQ(loaded.size(), chosen.size());
@@ -93,6 +102,51 @@ TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
           }
         }
       }
+    }
+  }
+}
+
+/// Logits and probabilities of the sinks' maps are those of the forward pass, whatever the positions, caps and norms.
+TEST_P(GoldenAnalyses, AttentionMapsAreThoseOfThePass) {
+  const std::filesystem::path model = testing::golden_model(GetParam());
+  std::vector<std::string> towers = Checkpoint::towers(model);
+  if (towers.empty()) towers = {""};
+  for (const std::string& tower : towers) {
+    SCOPED_TRACE(tower);
+    const TemporaryFolder folder;
+    const auto checkpoint = Checkpoint::open(model, "", tower);
+    CaptureRequest request;
+    request.points_if_any = {"blocks.0.resid_pre", "blocks.*.resid_post", "blocks.*.ln1.out", "blocks.*.attn.scores",
+                             "blocks.*.attn.pattern"};
+    capture_golden(*checkpoint, model, request, folder.path());
+    const DumpReader dump(folder.path());
+    SharedScan scan(dump);
+    const AnalysisInput input{dump, scan, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {}};
+    EXPECT_EQ(why_no_projections(input), "");
+    const int64_t length = dump.tokens().length(0);
+    for (int layer = 0; layer < dump.n_layers(); ++layer) {
+      SCOPED_TRACE(layer);
+      const AttentionMap map = attention_map(input, layer);
+      ASSERT_EQ(map.tokens, std::min(length, kMapTokens));
+      const auto expect_mean = [&](Point point, const std::vector<double>& found) {
+        const std::vector<float> squares = dump.read({point, layer}, 0, 1);
+        const int64_t heads = static_cast<int64_t>(squares.size()) / (length * length);
+        for (int64_t query = 0; query < map.tokens; ++query) {
+          for (int64_t key = 0; key < map.tokens; ++key) {
+            double mean = 0.0;
+            for (int64_t head = 0; head < heads; ++head)
+              mean += squares[static_cast<size_t>((head * length + query) * length + key)] / static_cast<double>(heads);
+            const double value = found[static_cast<size_t>(query * map.tokens + key)];
+            if (std::isnan(value)) {
+              EXPECT_TRUE(point == Point::scores ? std::isinf(mean) : mean == 0.0) << query << ", " << key;
+            } else {
+              EXPECT_NEAR(value, mean, 1e-4 * std::max(1.0, std::abs(mean))) << query << ", " << key;
+            }
+          }
+        }
+      };
+      expect_mean(Point::scores, map.logits);
+      expect_mean(Point::pattern, map.pattern);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <memory>
 
+#include "analyses/block_inputs.h"
 #include "analyses/convergence/constancy.h"
 #include "analyses/rope_bands/block_bands.h"
 #include "analyses/run.h"
@@ -129,6 +130,9 @@ TEST_F(SmolLM2Test, OrdinaryTokensAfterTheNorm) {
 TEST_F(SmolLM2Test, SpikeTokensConvergeAfterTheNorm) {
   const Json json = results("convergence");
   const DumpReader dump(folder_->path());
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+  SharedScan scan(dump);
+  const BlockInputs inputs({dump, scan, [&]() -> const ModelWeights& { return checkpoint->weights(); }, {}});
   EXPECT_EQ(json["constant_prefix"], 0);
   EXPECT_EQ(json["verdict"]["verdict"], "confirmed");
   for (size_t l = 3; l <= 9; ++l) {
@@ -138,8 +142,10 @@ TEST_F(SmolLM2Test, SpikeTokensConvergeAfterTheNorm) {
     const LargestInside largest = largest_inside(folder_->path(), static_cast<int64_t>(l), 58);
     EXPECT_NEAR(std::sqrt(largest.values.variance()) / largest.values.mean(), 0.31, 0.03) << l;
     const double cosine =
-        measure_constancy(read_vectors(dump, attention_input(dump, static_cast<int64_t>(l)), largest.tokens)).cosine.value;
-    EXPECT_GT(cosine, 0.984) << l;  // 0.986 to 0.993 by another spike rule
+        measure_constancy(read_vectors(dump, inputs.attention(static_cast<int64_t>(l)), largest.tokens)).cosine.value;
+    // 0.986 to 0.993 by another spike rule; in r_9, which block 8 has begun to cancel, this one still has smaller
+    // spikes.
+    EXPECT_GT(cosine, l < 9 ? 0.984 : 0.98) << l;
     EXPECT_LT(cosine, 0.9935) << l;
     EXPECT_GE(layer["inside"]["count"], 58) << l;
     EXPECT_LE(layer["inside"]["count"], 75) << l;

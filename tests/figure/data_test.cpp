@@ -36,6 +36,32 @@ TEST(Csv, LongWhereXDiffers) {
   EXPECT_EQ(to_csv(lines_figure({})), "series,layer,|h|\r\n");
 }
 
+TEST(Csv, PanelsAreLong) {
+  Figure figure = lines_figure({});
+  figure.content = PanelStack{{{"one", {}, {{{"a", {0, 1}, {1, NAN}}}, {}}}, {"two", {}, {{{"b", {5}, {2}}}, {}}}}};
+  EXPECT_EQ(to_csv(figure), "panel,series,layer,value\r\none,a,0,1\r\none,a,1,\r\ntwo,b,5,2\r\n");
+}
+
+TEST(PanelFigures, ShareTheRangeOfX) {
+  Figure figure = lines_figure({});
+  const PanelStack stack{
+      {{"one", {"left"}, {{{"a", {0, 1, 50}, {1, 2, NAN}}}, {}}}, {"two", {}, {{{"b", {5, 10}, {2, 3}}}, {}}}}};
+  figure.content = stack;
+  const std::vector<Figure> panels = panel_figures(figure, stack);
+  ASSERT_EQ(panels.size(), 2u);
+  EXPECT_EQ(panels[0].title, "one");
+  EXPECT_EQ(panels[0].y.label, "left");
+  for (const Figure& panel : panels) {  // what is not drawn takes no room
+    EXPECT_NEAR(*panel.x.min, -0.15, 1e-12);
+    EXPECT_NEAR(*panel.x.max, 10.15, 1e-12);
+  }
+  figure.x.min = 3.0;
+  EXPECT_EQ(panel_figures(figure, stack)[1].x.min, 3.0);
+  EXPECT_TRUE(panel_figures(figure, {}).empty());
+  figure.content = PanelStack{{{"one", {}, {{{"a", {0, 1}, {1}}}, {}}}}};
+  EXPECT_THROW(check_figure(figure), Error);
+}
+
 TEST(Csv, QuotesByRfc4180) {
   Figure figure = testing::strip_figure();
   figure.content = TokenStrip{{"a,b", "say \"x\"", "\n", " is", "\xff"}, {1, 2, 3, 4, 5}, "p", false, {1}};

@@ -80,6 +80,7 @@ TEST(RenderFiles, WritesAllFormatsOfAllKinds) {
   std::vector<Figure> figures = testing::sample_figures();
   figures.push_back(testing::surface_figure(64, 4096, 2622));
   figures.back().id = "wide";
+  figures.push_back(testing::panels_figure());
   render_files(figures, (folder / "new") / "figures");
   for (const Figure& figure : figures) {
     const auto svg = expect_files((folder / "new") / "figures", figure);
@@ -91,6 +92,9 @@ TEST(RenderFiles, WritesAllFormatsOfAllKinds) {
   const std::string magnitude = read_markup(read_file((folder / "new/figures") / "spikes-magnitude.svg"), false).text;
   for (const char* text : {"10⁴", "plateau\u00A02", "largest\u00A0|h|", "|h|", "25"})
     EXPECT_THAT(magnitude, HasSubstr(text));
+  const std::string panels = read_markup(read_file((folder / "new/figures") / "at-a-glance.svg"), false).text;
+  for (const char* text : {"10⁴", "plateau\u00A02", "1\u00A0\u00A0Size", "2\u00A0\u00A0Sinks", "layer", "25"})
+    EXPECT_THAT(panels, HasSubstr(text));
   const std::string surface = read_markup(read_file((folder / "new/figures") / "spikes-surface.svg"), false).text;
   for (const char* text : {"713\u00A0at\u00A0507", "Summer", "⏎", "dimension"}) EXPECT_THAT(surface, HasSubstr(text));
   EXPECT_LT(fs::file_size((folder / "new/figures") / "wide.svg"), 3u << 20);

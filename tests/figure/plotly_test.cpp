@@ -40,6 +40,28 @@ TEST(Plotly, SecondAxis) {
   EXPECT_EQ(plot["data"][1]["y"][30], nullptr);
 }
 
+TEST(Plotly, PanelsHaveAxesAndLegendsOfTheirOwn) {
+  const Json plot = to_plotly(testing::panels_figure());
+  ASSERT_EQ(plot["panels"].size(), 2u);
+  EXPECT_EQ(plot["panels"][0]["traces"], 4);
+  EXPECT_EQ(plot["panels"][1]["traces"], 2);
+  ASSERT_EQ(plot["data"].size(), 6u);
+  EXPECT_EQ(plot["data"][0]["yaxis"], "y");
+  EXPECT_EQ(plot["data"][0]["legend"], "legend");
+  EXPECT_EQ(plot["data"][4]["yaxis"], "y3");
+  EXPECT_EQ(plot["data"][5]["yaxis"], "y4");
+  EXPECT_EQ(plot["data"][5]["legend"], "legend2");
+  const Json& layout = plot["layout"];
+  EXPECT_EQ(layout["yaxis"]["type"], "log");
+  EXPECT_EQ(layout["yaxis4"]["overlaying"], "y3");
+  EXPECT_EQ(layout["xaxis"]["anchor"], "y3");
+  EXPECT_GT(layout["yaxis"]["domain"][0], layout["yaxis3"]["domain"][1]);
+  EXPECT_EQ(layout["shapes"].size(), 4u);  // two bands in each
+  EXPECT_EQ(layout["shapes"][3]["yref"], "y3 domain");
+  EXPECT_EQ(layout["annotations"].size(), 4u);  // two titles; the bands' labels on top alone
+  EXPECT_EQ(layout["annotations"][plot["panels"][1]["title"].get<size_t>()]["text"], "<b>2  Sinks &lt;b&gt;</b>");
+}
+
 TEST(Plotly, LogarithmicSecondAxisCountsInPowers) {
   Figure figure = testing::two_axes_figure();
   std::get<Lines>(figure.content).right.log = true;

@@ -183,6 +183,17 @@ inline Figure bars_figure() {
           Lines{{mlp, attention}, {}}};
 }
 
+/// Two of the above over one x axis.
+inline Figure panels_figure() {
+  Figure figure = magnitude_figure();
+  const Figure second = two_axes_figure();
+  figure.id = "at-a-glance";
+  figure.title = "At a glance";
+  figure.content = PanelStack{{{"1  Size", figure.y, std::get<Lines>(figure.content)},
+                               {"2  Sinks <b>", second.y, std::get<Lines>(second.content)}}};
+  return figure;
+}
+
 inline std::vector<Figure> sample_figures() {
   return {surface_figure(), magnitude_figure(), bars_figure(), sink_figure(), two_axes_figure(), strip_figure()};
 }

@@ -28,7 +28,9 @@ class Plan : public ::testing::Test {
     dump_ = std::make_unique<DumpReader>(folder_.path());
     layers_ = scan_residuals(*dump_, false, {});
     plateaus_ = find_plateaus(layers_);
-    writers_ = find_writers({*dump_, [&]() -> const ModelWeights& { return weights_.get(); }, {}}, plateaus_).rows;
+    SharedScan scan(*dump_);
+    writers_ =
+        find_writers({*dump_, scan, [&]() -> const ModelWeights& { return weights_.get(); }, {}}, plateaus_).rows;
   }
   std::vector<InterventionRun> plan(uint64_t seed = 0) {
     std::mt19937_64 random(seed);

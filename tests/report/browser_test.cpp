@@ -112,6 +112,20 @@ TEST(Browser, DrawsAComparisonOfADozenModels) {
   EXPECT_EQ(count(dom, "<b>model"), 0u);
 }
 
+TEST(Browser, DrawsPanelsBeforeTheContents) {
+  SKIP_WITHOUT_BROWSER;
+  SKIP_WITHOUT_PLOTLY;
+  const TemporaryFolder folder;
+  ReportPage page = testing::sample_page();
+  page.lead = {testing::panels_figure()};
+  write_report(page, folder / "out", plotly_js());
+  const std::string dom = dom_of(folder, "out/index.html#all");
+  EXPECT_EQ(state(dom, "figures"), "7/7");
+  EXPECT_EQ(state(dom, "errors"), "0") << state(dom, "first-error");
+  EXPECT_LT(dom.find("id=\"figure-at-a-glance\""), dom.find("class=\"contents\""));
+  EXPECT_GE(count(dom, "class=\"legend2\""), 1u);
+}
+
 TEST(Browser, DrawsWhatComesIntoSight) {
   SKIP_WITHOUT_BROWSER;
   const TemporaryFolder folder;
@@ -172,7 +186,9 @@ TEST(Browser, FitsAPhone) {
   SKIP_WITHOUT_BROWSER;
   SKIP_WITHOUT_PLOTLY;
   const TemporaryFolder folder;
-  write_report(testing::sample_page(), folder / "out", plotly_js());
+  ReportPage live = testing::sample_page();
+  live.lead = {testing::panels_figure()};
+  write_report(live, folder / "out", plotly_js());
   ReportPage still = testing::sample_page();
   still.interactive = false;
   write_report(still, folder / "still", {});
@@ -191,7 +207,7 @@ TEST(Browser, FitsAPhone) {
 </script></body></html>)");
   const std::string dom = dom_of(folder, "phone.html");
   EXPECT_EQ(state(dom, "overflow"), "0 0");
-  EXPECT_EQ(state(dom, "figures"), "6/6");
+  EXPECT_EQ(state(dom, "figures"), "7/7");
   EXPECT_EQ(state(dom, "errors"), "0");
   EXPECT_EQ(state(dom, "pictures"), "5");
 }
