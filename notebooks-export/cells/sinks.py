@@ -71,3 +71,26 @@ shade_plateaus(axes, sinks)
 axes.set(xlabel="block", ylabel="share, cosine")
 axes.legend()
 plt.show()
+
+# %% figure="sinks-logits-*"
+names = [token_label(0, token) for token in range(sink_arrays["/maps/logits"].shape[1])]
+
+
+def draw_map(values, place, label):
+    """One map [queries, keys] of prompt 0, mean over heads; what a query does not see is left white."""
+    figure, axes = plt.subplots(figsize=(8, 7))
+    image = axes.imshow(values, cmap="viridis", interpolation="nearest")
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    axes.set_yticks(range(len(names)), names, fontsize=6)
+    axes.grid(False)
+    axes.set(xlabel="key", ylabel="query", title=f"block {place['block']} ({place['what']})")
+    figure.colorbar(image, label=label)
+
+
+for place, logits in zip(sinks["maps"], sink_arrays["/maps/logits"]):
+    draw_map(logits, place, "logit before the softmax")
+plt.show()
+
+# %% figure="sinks-pattern-*"
+draw_map(sink_arrays["/maps/pattern"][-1], sinks["maps"][-1], "attention")
+plt.show()
