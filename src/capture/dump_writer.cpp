@@ -41,7 +41,7 @@ class Copies {
  public:
   /// `size` values, which come back when the last owner lets go of them; this object has to be there then.
   std::shared_ptr<Buffer> take(int64_t size) {
-    std::unique_ptr<Buffer> buffer = std::make_unique<Buffer>();
+    std::unique_ptr<Buffer> buffer;
     {
       const std::lock_guard lock(mutex_);
       if (!free_.empty()) {
@@ -49,6 +49,7 @@ class Copies {
         free_.pop_back();
       }
     }
+    if (!buffer) buffer = std::make_unique<Buffer>();
     buffer->resize(size);
     return {buffer.release(), [this](Buffer* used) {
               const std::lock_guard lock(mutex_);

@@ -175,9 +175,12 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
   const int64_t chunks = (prompts.length + 511) / 512;
   const int64_t sums =
       rows * a.n_heads * chunks * static_cast<int64_t>(sizeof(double)) + 4 * prompts.tokens() * a.n_heads * value;
-  const int64_t scores = threads() * 64 * prompts.length * value;
+  const int64_t scores = threads() * kScoreRows * prompts.length * value;
+  // What lies between two products, of the rows that a thread has in work, and a copy of the widest of it.
+  const int64_t between = (a.gated ? 4 : 3) * a.mlp_width + 2 * a.d_model;
+  const int64_t scratch = threads() * kRowsAPiece * between * value;
   const int64_t converted = converted_bytes(weights, layer);
-  return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + converted +
+  return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + scratch + converted +
          2 * block_file_bytes(weights, layer);
 }
 

@@ -13,17 +13,17 @@
 namespace spikescope {
 namespace {
 
-/// Heads of a group and queries whose scores are made at a time. Together they are some 96 rows, so that the keys and
-/// values, which do not fit the second-level cache beside the scores, are fetched the less often; queries in whole
-/// tiles, and few, so that little is computed beyond the diagonal.
+/// Heads of a group and queries whose scores are made at a time. Together they are kScoreRows or somewhat less, so that
+/// the keys and values, which do not fit the second-level cache beside the scores, are fetched the less often; queries
+/// in whole tiles, and few, so that little is computed beyond the diagonal.
 struct RowBlock {
   int64_t heads, queries;
 };
 RowBlock row_block(int64_t group) {
-  constexpr int64_t kRows = 96, kTile = 16;
-  const int64_t most_heads = kRows / kTile, parts = (group + most_heads - 1) / most_heads;
+  constexpr int64_t kTile = 16;
+  const int64_t most_heads = kScoreRows / kTile, parts = (group + most_heads - 1) / most_heads;
   const int64_t heads = (group + parts - 1) / parts;
-  return {heads, kRows / heads / kTile * kTile};
+  return {heads, kScoreRows / heads / kTile * kTile};
 }
 
 /// Keys whose scores are exponentiated and multiplied with their values at a time.

@@ -65,6 +65,9 @@ class SinkAccumulator {
 /// Called with a prompt's [heads, T, T] scores (before softmax, -inf where invisible) or pattern; may change them.
 using SquareHook = std::function<void(int64_t prompt, float* square, int64_t length)>;
 
+/// Rows of scores that a thread has at a time, at most.
+inline constexpr int64_t kScoreRows = 96;
+
 class Attention {
  public:
   /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`. `sinks` may be null.

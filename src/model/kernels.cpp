@@ -226,7 +226,11 @@ constexpr int64_t kLongSum = 256;
 /// Where rows are missing, the left side has whatever lies there, and those sums are dropped.
 template <int kRows, int kLeftParts, int kPanelParts>
 SPIKESCOPE_AMX void amx(const MicroWork& work) {
-  auto [left, left_stride, panel, panel_step, inner, out, out_stride, add, ahead, ahead_a_step] = work;
+  // Not as a structured binding: the lambda below takes some of them, which older versions of clang refuse.
+  const float *left = work.left, *panel = work.panel, *ahead = work.ahead;
+  float* const out = work.out;
+  const int64_t left_stride = work.left_stride, inner = work.inner, out_stride = work.out_stride;
+  const bool add = work.add;
   constexpr bool kBoth = kRows > 16, kWhole = kRows % 16 == 0;
   alignas(64) float rest[kWhole ? 1 : 32 * 32];
   float* const to = kWhole ? out : rest;
@@ -255,8 +259,8 @@ SPIKESCOPE_AMX void amx(const MicroWork& work) {
     }
   }
   constexpr size_t kPairs = kPartPairs<kLeftParts, kPanelParts>.size();
-  for (int64_t i = 0; i < inner; i += 32, left += 16 * 16 * kLeftParts, panel += panel_step) {
-    for (int64_t line = 0; line < ahead_a_step; ++line, ahead += kLine) __builtin_prefetch(ahead, 0, kSecondLevel);
+  for (int64_t i = 0; i < inner; i += 32, left += 16 * 16 * kLeftParts, panel += work.panel_step) {
+    for (int64_t line = 0; line < work.ahead_a_step; ++line, ahead += kLine) __builtin_prefetch(ahead, 0, kSecondLevel);
     [&]<size_t... kPair>(std::index_sequence<kPair...>) SPIKESCOPE_AMX SPIKESCOPE_ALWAYS {
       (multiply_tiles<kBoth, kLeftParts, kPanelParts, kPair>(left, left_stride, panel), ...);
     }
