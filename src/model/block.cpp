@@ -6,6 +6,7 @@
 
 #include "base/parallel.h"
 #include "base/profile.h"
+#include "model/fused_mlp.h"
 #include "model/mlp.h"
 #include "model/rows.h"
 
@@ -359,6 +360,16 @@ void Block::mlp(const BlockWeights& weights, const Place& place, Steps& steps) {
   const auto post = [this, width](const Rows& rows) {
     return MatrixView{post_.data() + rows.scratch * width, rows.count, width, width};
   };
+  if (!place.wants(Point::mlp_pre) && !place.wants(Point::mlp_post) && fused_mlp_columns(a, kRowsAPiece) > 0) {
+    steps.add(
+        "mlp",
+        [=, this, &a, &weights, &place](Rows rows) {
+          fused_mlp(a, weights.gate_up, weights.down, block_input(place, rows),
+                    {update_.data() + rows.scratch * d, rows.count, d, d});
+        },
+        weights.gate_up.flops() + weights.down.flops());
+    return add_mlp_update(weights, update_, place, steps);
+  }
   steps.add(
       "mlp gate, up",
       [=, this, &weights, &place](Rows rows) { weights.gate_up(block_input(place, rows), gate_up(rows)); },

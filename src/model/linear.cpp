@@ -51,4 +51,14 @@ void Linear::operator()(ConstMatrixView x, MatrixView out) const {
   if (!bias_.empty()) add_to_rows(bias_.data(), out);
 }
 
+void Linear::columns(const LeftSide& x, int64_t first, MatrixView out) const {
+  product_part(x, weight_, 0, first, out);
+  if (!bias_.empty()) add_to_rows(bias_.data() + first, out);
+}
+
+void Linear::add_inner(const LeftSide& x, int64_t first, MatrixView out, bool begin, bool end) const {
+  product_part(x, weight_, first, 0, out, !begin);
+  if (end && !bias_.empty()) add_to_rows(bias_.data(), out);
+}
+
 }  // namespace spikescope

@@ -18,6 +18,12 @@ class Linear {
   /// out = x W^T + b; on the calling thread inside a parallel region, on all threads outside.
   void operator()(ConstMatrixView x, MatrixView out) const;
 
+  /// The outputs from `first` on, as many as `out` has columns; `first` is a multiple of 32. On the calling thread.
+  void columns(const LeftSide& x, int64_t first, MatrixView out) const;
+  /// Adds to `out` what the inputs from `first` on give, which are all of `x`; `first` is a multiple of 32. `begin`: sets
+  /// it to that; `end`: adds the bias as well. On the calling thread.
+  void add_inner(const LeftSide& x, int64_t first, MatrixView out, bool begin, bool end) const;
+
   int64_t out() const { return weight_.columns(); }
   int64_t in() const { return weight_.inner(); }
   /// Of the product, a row.

@@ -93,6 +93,18 @@ void round_row(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = rounded(from[i]);
 }
 
+/// Whether no bit of these words is set.
+SPIKESCOPE_VECTORIZED
+bool all_zero(ConstMatrixView words) {
+  uint32_t bits = 0;
+  for (int64_t r = 0; r < words.rows; ++r) {
+    const float* row = words.data + r * words.stride;
+#pragma omp simd reduction(| : bits)
+    for (int64_t i = 0; i < words.columns; ++i) bits |= std::bit_cast<uint32_t>(row[i]);
+  }
+  return bits == 0;
+}
+
 /// `count` values of a row into words of so many parts, `part_stride` of them from a part to the next; 0 for what is
 /// missing from a whole step.
 void fill_row(const Choice& choice, int parts, const float* from, int64_t count, float* to,
@@ -206,7 +218,7 @@ void Panels::set_columns(int64_t first, ConstMatrixView rows) {
         stride = kTranspose * most_parts;
         for (int64_t r = 0; r < count; ++r)
           fill_row(choice, most_parts, from + r * rows.stride, here, words + r * stride);
-        for (int64_t r = 0; r < count; ++r) note_parts(words + r * stride, filled);
+        note_parts({words, count, filled, stride});
         from = words;
       }
       for (int part = 0; part < parts_; ++part, from += kTranspose) {
@@ -245,19 +257,18 @@ void Panels::set_row_pairs(ConstMatrixView rows, int64_t first_column) {
       if (first < rows.rows) std::copy_n(rows.data + first * rows.stride + column, count, values);
       if (second < rows.rows) std::copy_n(rows.data + second * rows.stride + column, count, values + kColumns);
       current()->kernel->split(values, 1, current()->parts(), words, kColumns);
-      note_parts(words, count);
+      note_parts({words, 1, count, kColumns * kMostParts});
       for (int part = 0; part < parts_; ++part)
         std::copy_n(words + part * kColumns, count, word(index, part, first_column + column));
     }
   }
 }
 
-/// Looks at `count` words of each part, the parts kSplit / 2 words apart.
-void Panels::note_parts(const float* words, int64_t count) {
+/// Looks at the first words.columns words of each part of some rows, the parts kSplit / 2 words apart.
+void Panels::note_parts(ConstMatrixView words) {
   const std::atomic_ref<int> needed(parts_needed_);
   for (int part = current()->parts() - 1; part >= needed.load(std::memory_order_relaxed); --part) {
-    const auto* values = words + part * kSplit / 2;
-    if (std::all_of(values, values + count, [](float word) { return std::bit_cast<uint32_t>(word) == 0; })) continue;
+    if (all_zero({words.data + part * kSplit / 2, words.rows, words.columns, words.stride})) continue;
     for (int before = needed.load(std::memory_order_relaxed); before <= part;)
       if (needed.compare_exchange_weak(before, part + 1, std::memory_order_relaxed)) break;
   }
@@ -407,6 +418,8 @@ std::string product_kernel() {
   return fmt::format("{}{}", choice.kernel ? choice.kernel->name : "BLAS",
                      choice.rounds() ? ", rounded to bfloat16" : "");
 }
+
+bool sums_go_on() { return current()->kernel && sums_go_on(*current()->kernel); }
 
 int64_t product_rows() { return current()->kernel ? current()->kernel->rows : 16; }
 

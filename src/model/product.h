@@ -61,7 +61,7 @@ class Panels {
   void multiply_by_blas(ConstMatrixView left, int64_t first_inner, int64_t first_column, const MatrixView& out,
                         bool add) const;
   void set_row_pairs(ConstMatrixView rows, int64_t first_column);
-  void note_parts(const float* words, int64_t count);
+  void note_parts(ConstMatrixView words);
   int64_t panel_words() const { return inner_words_ * parts_ * width_; }
   const float* panel(int64_t index) const { return words_.data() + index * panel_words(); }
   float* word(int64_t index, int part, int64_t column);
@@ -116,6 +116,8 @@ std::vector<std::string> product_kernels(Dtype dtype);
 /// What computes products: "AVX-512", "AMX-BF16", "BLAS" (LibTorch's), ...
 std::string product_kernel();
 Dtype product_dtype();
+/// Whether a product made in parts of its inner dimension (product_part with `add`) is the same to the bit as the whole.
+bool sums_go_on();
 /// Rows of the left side that are multiplied at a time: a part of them takes as long.
 int64_t product_rows();
 

@@ -12,20 +12,22 @@ namespace {
 SPIKESCOPE_VECTORIZED
 void replace(float* row, int64_t length, float shift, float scale, double* sum, double* weighted) {
   constexpr int64_t kBlock = 512;
+  constexpr double kLn2 = 0.69314718055994531;
+  const float scale2 = static_cast<float>(scale / kLn2);
   for (int64_t begin = 0; begin < length; begin += kBlock) {
     const int64_t end = std::min(begin + kBlock, length);
     float block_sum = 0.0f, block_weighted = 0.0f;
 #pragma omp simd reduction(+ : block_sum, block_weighted)
     for (int64_t i = begin; i < end; ++i) {
-      const float s = (row[i] - shift) * scale;  // 0 at most
-      const float in_range = std::max(s, kLeastExponent);
-      const float e = s < kLeastExponent ? 0.0f : exponential_in_range(in_range);
+      const float t = (row[i] - shift) * scale2;  // 0 at most
+      const float in_range = std::max(t, kLeastPower);
+      const float e = t < kLeastPower ? 0.0f : power_of_two(in_range);
       row[i] = e;
       block_sum += e;
       block_weighted += e * in_range;
     }
     *sum += block_sum;
-    *weighted += block_weighted;
+    *weighted += kLn2 * block_weighted;
   }
 }
 

@@ -25,6 +25,15 @@ std::vector<float> random_values(size_t count, float spread = 1.0f) {
   return values;
 }
 
+TEST(PowerOfTwo, IsWithinOneUlp) {
+  for (double t = -126.0; t <= 127.0; t += 0.00317) {
+    const float input = static_cast<float>(t);
+    const double expected = std::exp2(static_cast<double>(input));
+    EXPECT_NEAR(power_of_two(input), expected, 1.2e-7 * expected) << t;
+  }
+  for (int n = -126; n <= 127; ++n) EXPECT_EQ(power_of_two(static_cast<float>(n)), std::ldexp(1.0f, n));
+}
+
 TEST(Exponential, IsWithinTwoUlp) {
   for (double x = -87.0; x <= 88.0; x += 0.0137) {
     const float input = static_cast<float>(x);
