@@ -13,14 +13,14 @@ namespace {
 
 /// Of a trial: enough for a block to run as it does in a pass, little enough not to be waited for.
 constexpr int64_t kMostTokens = 1024, kFewestTokens = 64;
-constexpr double kMostFlops = 6e10;
+constexpr double kMostFlops = 1.2e11;
 
 /// The program, its libraries, HDF5's buffers; a tokenizer's tables, for each piece. Measured.
 constexpr int64_t kProgramBytes = int64_t{36} << 20, kPieceBytes = 320;
 
 /// Around the blocks: the dump's files, states copied and written, the tracker. Measured, and good for any disk that is
 /// no slower than a copy: what is written goes to the page cache.
-constexpr double kRunSeconds = 0.04, kLayerSeconds = 0.002, kDumpBytesASecond = 1.5e9;
+constexpr double kRunSeconds = 0.04, kLayerSeconds = 0.003, kDumpBytesASecond = 1e9;
 
 struct Prompts {
   int64_t windows, length;
@@ -178,7 +178,7 @@ int64_t peak_bytes(const ModelWeights& weights, const Prompts& prompts, int64_t 
   const int64_t scores = threads() * kScoreRows * prompts.length * value;
   // What lies between two products, of the rows that a thread has in work, and a copy of the widest of it.
   const int64_t between = (a.gated ? 4 : 3) * a.mlp_width + 2 * a.d_model;
-  const int64_t scratch = threads() * kRowsAPiece * between * value;
+  const int64_t scratch = threads() * rows_of_a_piece(rows) * between * value;
   const int64_t converted = converted_bytes(weights, layer);
   return kProgramBytes + kPieceBytes * a.vocabulary + residual + projections + sums + scores + scratch + converted +
          2 * block_file_bytes(weights, layer);

@@ -425,11 +425,15 @@ int64_t product_rows() { return current()->kernel ? current()->kernel->rows : 16
 
 Dtype product_dtype() { return current()->dtype; }
 
-void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
+int64_t rows_of_a_piece(int64_t rows) {
   constexpr int64_t kLeast = 28, kPiecesAThread = 4, kMostForBlas = 64;
   const int64_t wished = kPiecesAThread * threads();
   const int64_t most = current()->kernel ? current()->kernel->piece_rows : kMostForBlas;
-  const int64_t size = std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
+  return std::clamp((rows + wished - 1) / wished, std::min(kLeast, most), most);
+}
+
+void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work) {
+  const int64_t size = rows_of_a_piece(rows);
   const int64_t pieces = (rows + size - 1) / size;
   if (pieces <= 1) {  // a BLAS then has the threads for itself
     if (rows > 0) work(0, rows);

@@ -123,6 +123,8 @@ int64_t product_rows();
 
 /// Most rows of a piece of for_row_pieces.
 constexpr int64_t kRowsAPiece = 256;
+/// Rows of the pieces that for_row_pieces makes of so many.
+int64_t rows_of_a_piece(int64_t rows);
 /// Calls work(first, count) for pieces that together are rows [0, rows), on all threads: few enough rows for all
 /// threads to get some, enough for efficient products.
 void for_row_pieces(int64_t rows, const std::function<void(int64_t first, int64_t count)>& work);
