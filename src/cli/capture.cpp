@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "capture/corpus.h"
 #include "capture/images.h"
 #include "capture/towers.h"
 #include "cli/command.h"

@@ -1,14 +1,11 @@
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cmath>
-
 #include "analyses/labels.h"
 #include "base/fail.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
-#include "base/text.h"
 #include "base/version.h"
+#include "capture/corpus.h"
 #include "cli/command.h"
 #include "io/output_file.h"
 #include "model/gemm.h"
@@ -26,8 +23,9 @@ constexpr int64_t kUsualLength = 2048;
 
 struct Options {
   std::string model, as, bos = "auto", reference;
-  std::optional<fs::path> text, out;
-  std::optional<int64_t> length, windows;
+  std::optional<fs::path> text, tasks, out;
+  std::vector<std::string> chosen_tasks;
+  std::optional<int64_t> length, windows, rows;
   int64_t batch_tokens = kBatchTokens;
   Dtype dtype = Dtype::float32;
   bool resume = false;
@@ -36,7 +34,10 @@ struct Options {
 /// A model, what it is asked, and what it has answered so far.
 struct Subject {
   std::unique_ptr<Checkpoint> checkpoint;
+  std::optional<Tokenizer> tokenizer;
+  std::optional<int64_t> bos;
   std::optional<TextWindows> windows;
+  std::vector<TaskRows> tasks;
   KeptEvaluation kept;
 };
 
@@ -48,8 +49,8 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
   subject.checkpoint = Checkpoint::open(path, as);
   const Architecture& a = subject.checkpoint->architecture();
   require_language_model(a, "an evaluation needs");
-  const Tokenizer tokenizer = subject.checkpoint->tokenizer();
-  const std::optional<int64_t> bos = bos_in_front(parse_bos(options.bos), tokenizer);
+  const Tokenizer& tokenizer = subject.tokenizer.emplace(subject.checkpoint->tokenizer());
+  const std::optional<int64_t> bos = subject.bos = bos_in_front(parse_bos(options.bos), tokenizer);
   subject.kept = {.model = model_name(model),
                   .model_sha256 = options.out ? subject.checkpoint->sha256() : "",
                   .dtype = std::string(dtype_name(options.dtype)),
@@ -67,6 +68,23 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
   return subject;
 }
 
+/// The tasks named; all whose files are there where none is.
+std::vector<TaskRows> read_tasks(const Options& options, const Session& session) {
+  std::vector<TaskRows> read;
+  for (const std::string& name : options.chosen_tasks)
+    read.push_back(read_task(find_task(name), *options.tasks, options.rows));
+  if (!options.chosen_tasks.empty()) return read;
+  for (const Task& task : tasks()) {
+    if (fs::exists(*options.tasks / fmt::format("{}.jsonl", task.name)))
+      read.push_back(read_task(task, *options.tasks, options.rows));
+    else
+      note(session, fmt::format("no {}.jsonl in {}: {} is left out", task.name, options.tasks->string(), task.title));
+  }
+  if (read.empty())
+    fail("{}: there is no file of a task here ({}.jsonl, ...)", options.tasks->string(), tasks()[0].name);
+  return read;
+}
+
 fs::path out_file(const fs::path& out) { return out.extension() == ".json" ? out : out / "results" / "evaluate.json"; }
 
 /// The file in the making: what has been measured so far, until the result is whole.
@@ -77,6 +95,15 @@ void resume_from(const Json& json, const std::string& what, Subject& subject) {
   KeptEvaluation earlier = kept_evaluation(json, what);
   if (const std::string difference = difference_of_settings(earlier, subject.kept); !difference.empty())
     fail("{} was made with {}; run without --resume to begin anew", what, difference);
+  for (const TaskRows& rows : subject.tasks) {
+    KeptTask& task = subject.kept.tasks[std::string(rows.task->name)];
+    task.scores = std::move(earlier.tasks[std::string(rows.task->name)].scores);
+    if (task.scores.size() > rows.questions.size()) task.scores.resize(rows.questions.size());
+    for (size_t i = 0; i < task.scores.size(); ++i)
+      if (task.scores[i].size() != rows.questions[i].choices.size())
+        fail("{}, task {}: {} log-likelihoods of question {}, which has {} choices", what, rows.task->name,
+             task.scores[i].size(), i, rows.questions[i].choices.size());
+  }
   if (!subject.windows) return;
   if (earlier.windows.size() > static_cast<size_t>(subject.windows->count()))
     earlier.windows.resize(static_cast<size_t>(subject.windows->count()));
@@ -123,22 +150,38 @@ class Evaluator {
     progress_.done();
   }
 
-  double tokens() const { return done_; }
-
  private:
-  /// Tokens that are to go through a model.
-  static double missing(const Subject& subject) {
+  /// Tokens that are to go through a model; for questions a guess, which the time left is told from.
+  static double missing_windows(const Subject& subject) {
     if (!subject.windows) return 0.0;
     const int64_t windows = subject.windows->count() - static_cast<int64_t>(subject.kept.windows.size());
     return static_cast<double>(windows * subject.windows->length);
   }
+  static double missing_questions(const Subject& subject, const TaskRows& rows) {
+    constexpr double kTokensOfAQuestion = 64.0;
+    const size_t there = subject.kept.tasks.at(std::string(rows.task->name)).scores.size();
+    return kTokensOfAQuestion * static_cast<double>(rows.questions.size() - there);
+  }
+  static double missing(const Subject& subject) {
+    double tokens = missing_windows(subject);
+    for (const TaskRows& rows : subject.tasks) tokens += missing_questions(subject, rows);
+    return tokens;
+  }
 
   void run(Subject& subject) {
-    const double tokens = missing(subject);
+    const ModelWeights& weights = subject.checkpoint->weights();
+    const double tokens = missing_windows(subject);
     if (subject.windows)
-      measure_windows(subject.checkpoint->weights(), *subject.windows, subject.kept.windows,
+      measure_windows(weights, *subject.windows, subject.kept.windows,
                       pass(tokens, fmt::format("{}, {} windows", subject.kept.model, subject.windows->count())));
     done_ += tokens;
+    for (const TaskRows& rows : subject.tasks) {
+      const double questions = missing_questions(subject, rows);
+      score_questions({weights, *subject.tokenizer, subject.bos}, rows,
+                      subject.kept.tasks.at(std::string(rows.task->name)).scores,
+                      pass(questions, fmt::format("{}, {}", subject.kept.model, rows.task->title)));
+      done_ += questions;
+    }
   }
 
   EvaluationPass pass(double tokens, std::string part) {
@@ -149,9 +192,7 @@ class Evaluator {
                     fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
                                                           : "go on with the same command and --resume");
                   const double now = done_ + fraction * tokens;
-                  const double seconds = std::chrono::duration<double>(Clock::now() - began_).count();
-                  progress_.update(now / all_, fmt::format("{}, {} tokens/s", part,
-                                                           format_count(std::lround(now / std::max(seconds, 1e-3)))));
+                  progress_.update(now / all_, part);
                 },
             .kept =
                 [this] {
@@ -166,7 +207,6 @@ class Evaluator {
     return json;
   }
 
-  using Clock = std::chrono::steady_clock;
   const Options& options_;
   Subject& subject_;
   std::optional<Reference>& reference_;
@@ -174,7 +214,6 @@ class Evaluator {
   Progress progress_;
   fs::path file_;
   double all_ = 0.0, done_ = 0.0;
-  const Clock::time_point began_ = Clock::now();
 };
 
 void resume(const Options& options, Subject& subject, std::optional<Reference>& reference, const Session& session) {
@@ -191,6 +230,10 @@ void resume(const Options& options, Subject& subject, std::optional<Reference>& 
   if (subject.windows)
     note(session, fmt::format("{}: {} of {} windows are there", from.string(), subject.kept.windows.size(),
                               subject.windows->count()));
+  for (const TaskRows& rows : subject.tasks)
+    note(session, fmt::format("{}: {} of {} questions of {} are there", from.string(),
+                              subject.kept.tasks.at(std::string(rows.task->name)).scores.size(), rows.questions.size(),
+                              rows.task->title));
 }
 
 Json result_of(const Subject& subject, const std::optional<Reference>& reference) {
@@ -205,6 +248,15 @@ Json result_of(const Subject& subject, const std::optional<Reference>& reference
     json.update(perplexity_json(windows, subject.kept.windows));
     json["per_window"]["bytes"] = windows.bytes;
   }
+  double acc = 0.0;
+  for (const TaskRows& rows : subject.tasks) {
+    const std::string name(rows.task->name);
+    Json task = task_json(rows, subject.kept.tasks.at(name).scores);
+    acc += task.at("acc").get<double>() / static_cast<double>(subject.tasks.size());
+    task.update(json["tasks"][name]);
+    json["tasks"][name] = std::move(task);
+  }
+  if (!subject.tasks.empty()) json["mean_acc"] = acc;
   if (reference) {
     json.update(difference_json(*subject.windows, subject.kept.windows, reference->kept().windows));
     json["reference"] = to_json(reference->kept());
@@ -215,9 +267,11 @@ Json result_of(const Subject& subject, const std::optional<Reference>& reference
   return json;
 }
 
-/// What --json prints: the figures, without those of single windows.
+/// What --json prints: the figures, without those of single windows and questions.
 Json figures_of(Json json) {
   json.erase("per_window");
+  if (json.contains("tasks"))
+    for (Json& task : json["tasks"]) task.erase("loglikelihoods");
   if (json.contains("reference")) json["reference"].erase("per_window");
   return json;
 }
@@ -226,8 +280,20 @@ std::string with_error(const Json& value, const Json& error) {
   return fmt::format("{} ({})", number(value), number(error));
 }
 
-void print_figures(const Json& json) {
-  if (!json.contains("text")) return;
+void print_tasks(const Json& json) {
+  fmt::print("{}: right answers without examples, BOS {}\n  {:<16} {:>7} {:>18} {:>18}\n",
+             json.at("model").get<std::string>(), json.at("bos").get<std::string>(), "task", "rows", "acc", "acc_norm");
+  for (const auto& task : json.at("tasks").items()) {
+    const auto share = [&](const char* key, const char* error) {
+      return task.value().at(key).is_null() ? "-" : with_error(task.value().at(key), task.value().at(error));
+    };
+    fmt::print("  {:<16} {:>7} {:>18} {:>18}\n", task.key(), task.value().at("rows").get<int64_t>(),
+               share("acc", "acc_se"), share("acc_norm", "acc_norm_se"));
+  }
+  if (json.at("tasks").size() > 1) fmt::print("  {:<16} {:>7} {:>18}\n", "mean", "", number(json.at("mean_acc")));
+}
+
+void print_perplexity(const Json& json) {
   fmt::print("{}: {} windows of {} tokens (of {}) of {}, BOS {}\n", json.at("model").get<std::string>(),
              json.at("windows").get<int64_t>(), json.at("length").get<int64_t>(),
              json.at("windows_of_text").get<int64_t>(), json.at("text").at("file").get<std::string>(),
@@ -248,11 +314,19 @@ void print_figures(const Json& json) {
 }
 
 int evaluate(const Options& options, const Session& session) {
-  if (!options.text) fail_usage("there is nothing to evaluate: name a text with --text FILE");
+  if (!options.text && !options.tasks)
+    fail_usage("there is nothing to evaluate: name a text with --text FILE, or a folder with --tasks DIR");
+  if (!options.text && !options.reference.empty())
+    fail_usage("--reference compares perplexities: it needs --text FILE");
+  if (!options.tasks && (!options.chosen_tasks.empty() || options.rows))
+    fail_usage("--task and --rows choose from the files of --tasks DIR, which is missing");
   if (options.resume && !options.out) fail_usage("--resume goes on with the result of --out FILE, which is missing");
   set_threads(session.threads);
   Subject subject = open_subject(options.model, options.as, options);
   std::optional<Reference> reference = open_reference(options, subject);
+  if (options.tasks) subject.tasks = read_tasks(options, session);
+  for (const TaskRows& rows : subject.tasks)
+    subject.kept.tasks[std::string(rows.task->name)].file_sha256 = rows.file_sha256;
   if (options.resume) resume(options, subject, reference, session);
   prepare_products(options.dtype, subject.checkpoint->architecture(), session);
 
@@ -268,7 +342,8 @@ int evaluate(const Options& options, const Session& session) {
     fmt::print("{}\n", json_text(figures_of(result)));
     return 0;
   }
-  print_figures(result);
+  if (subject.windows) print_perplexity(result);
+  if (!subject.tasks.empty()) print_tasks(result);
   if (options.out) fmt::print("{}\n", out_file(*options.out).string());
   return 0;
 }
@@ -276,7 +351,8 @@ int evaluate(const Options& options, const Session& session) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("evaluate", "Measure a model: perplexity on a text");
+  CLI::App* command =
+      app.add_subcommand("evaluate", "Measure a model: perplexity on a text, accuracy on multiple-choice tasks");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");
@@ -293,6 +369,20 @@ void add_evaluate(CLI::App& app, Session& session) {
       ->add_option("--reference", options->reference,
                    "Compare window by window with another model, or with FILE.json of an earlier --out")
       ->group("Perplexity");
+  command
+      ->add_option("--tasks", options->tasks,
+                   "Folder with multiple-choice tasks, TASK.jsonl: question, choices, label a line")
+      ->group("Zero-shot");
+  command
+      ->add_option(
+          "--task", options->chosen_tasks,
+          "One of arc_easy, arc_challenge, piqa, social_i_qa, openbookqa, winogrande (repeatable; default: all "
+          "that are there)")
+      ->allow_extra_args(false)
+      ->group("Zero-shot");
+  command->add_option("--rows", options->rows, "Questions of each task, from its beginning (default: all)")
+      ->check(CLI::PositiveNumber)
+      ->group("Zero-shot");
   add_bos_option(*command, options->bos);
   add_dtype_option(*command, options->dtype);
   command

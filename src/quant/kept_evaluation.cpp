@@ -7,15 +7,18 @@ namespace {
 
 constexpr const char* kFormat = "evaluate";
 
-std::vector<double> numbers(const Json& json, const char* key, const std::string& what) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_array()) fail("{}: \"{}\" is missing or no array", what, key);
+std::vector<double> numbers(const Json& list, const std::string& what) {
+  if (!list.is_array()) fail("{}: a {}; expected an array of numbers", what, list.type_name());
   std::vector<double> values;
-  for (const Json& value : *found) {
-    if (!value.is_number()) fail("{}: \"{}\" holds a {}; expected numbers", what, key, value.type_name());
+  for (const Json& value : list) {
+    if (!value.is_number()) fail("{}: holds a {}; expected numbers", what, value.type_name());
     values.push_back(value.get<double>());
   }
   return values;
+}
+
+std::vector<double> numbers(const Json& json, const char* key, const std::string& what) {
+  return numbers(json.value(key, Json()), fmt::format("{}, \"{}\"", what, key));
 }
 
 const Json& object(const Json& json, const char* key, const std::string& what) {
@@ -24,32 +27,7 @@ const Json& object(const Json& json, const char* key, const std::string& what) {
   return *found;
 }
 
-std::string two(const char* setting, const std::string& kept, const std::string& wanted) {
-  return kept == wanted ? "" : fmt::format("{} {}, not {}", setting, kept, wanted);
-}
-
-}  // namespace
-
-Json to_json(const KeptEvaluation& kept) {
-  Json json = {{"model", kept.model}, {"model_sha256", kept.model_sha256}, {"dtype", kept.dtype}, {"bos", kept.bos}};
-  if (kept.text.empty()) return json;
-  Json nll = Json::array(), position0 = Json::array();
-  for (const WindowLoss& window : kept.windows) {
-    nll.push_back(window.nll);
-    position0.push_back(window.position0);
-  }
-  json["text"] = {{"file", kept.text}, {"ids_sha256", kept.ids_sha256}};
-  json["length"] = kept.length;
-  json["per_window"] = {{"nll", std::move(nll)}, {"nll_position0", std::move(position0)}};
-  return json;
-}
-
-KeptEvaluation kept_evaluation(const Json& json, const std::string& what) {
-  KeptEvaluation kept{.model = json_get<std::string>(json, "model", what),
-                      .model_sha256 = json_get<std::string>(json, "model_sha256", what),
-                      .dtype = json_get<std::string>(json, "dtype", what),
-                      .bos = json_get<std::string>(json, "bos", what)};
-  if (!json.contains("text")) return kept;
+void read_windows(const Json& json, const std::string& what, KeptEvaluation& kept) {
   const Json& text = object(json, "text", what);
   kept.text = json_get<std::string>(text, "file", what);
   kept.ids_sha256 = json_get<std::string>(text, "ids_sha256", what);
@@ -60,6 +38,49 @@ KeptEvaluation kept_evaluation(const Json& json, const std::string& what) {
   if (nll.size() != position0.size())
     fail("{}: {} losses of windows, but {} of their first positions", what, nll.size(), position0.size());
   for (size_t window = 0; window < nll.size(); ++window) kept.windows.push_back({nll[window], position0[window]});
+}
+
+void read_tasks(const Json& json, const std::string& what, KeptEvaluation& kept) {
+  for (const auto& task : object(json, "tasks", what).items()) {
+    const std::string where = fmt::format("{}, task {}", what, task.key());
+    if (!task.value().is_object()) fail("{}: a {}; expected an object", where, task.value().type_name());
+    KeptTask& read = kept.tasks[task.key()];
+    read.file_sha256 = json_get<std::string>(task.value(), "file_sha256", where);
+    for (const Json& row : task.value().value("loglikelihoods", Json::array()))
+      read.scores.push_back(numbers(row, where + ", loglikelihoods"));
+  }
+}
+
+std::string two(const char* setting, const std::string& kept, const std::string& wanted) {
+  return kept == wanted ? "" : fmt::format("{} {}, not {}", setting, kept, wanted);
+}
+
+}  // namespace
+
+Json to_json(const KeptEvaluation& kept) {
+  Json json = {{"model", kept.model}, {"model_sha256", kept.model_sha256}, {"dtype", kept.dtype}, {"bos", kept.bos}};
+  if (!kept.text.empty()) {
+    Json nll = Json::array(), position0 = Json::array();
+    for (const WindowLoss& window : kept.windows) {
+      nll.push_back(window.nll);
+      position0.push_back(window.position0);
+    }
+    json["text"] = {{"file", kept.text}, {"ids_sha256", kept.ids_sha256}};
+    json["length"] = kept.length;
+    json["per_window"] = {{"nll", std::move(nll)}, {"nll_position0", std::move(position0)}};
+  }
+  for (const auto& [name, task] : kept.tasks)
+    json["tasks"][name] = {{"file_sha256", task.file_sha256}, {"loglikelihoods", task.scores}};
+  return json;
+}
+
+KeptEvaluation kept_evaluation(const Json& json, const std::string& what) {
+  KeptEvaluation kept{.model = json_get<std::string>(json, "model", what),
+                      .model_sha256 = json_get<std::string>(json, "model_sha256", what),
+                      .dtype = json_get<std::string>(json, "dtype", what),
+                      .bos = json_get<std::string>(json, "bos", what)};
+  if (json.contains("text")) read_windows(json, what, kept);
+  if (json.contains("tasks")) read_tasks(json, what, kept);
   return kept;
 }
 
@@ -84,6 +105,10 @@ std::string difference_of_settings(const KeptEvaluation& kept, const KeptEvaluat
     return fmt::format("other weights ({}, SHA-256 {}...)", kept.model, kept.model_sha256.substr(0, 12));
   if (const std::string dtype = two("--dtype", kept.dtype, wanted.dtype); !dtype.empty()) return dtype;
   if (const std::string bos = two("a BOS of", kept.bos, wanted.bos); !bos.empty()) return bos;
+  for (const auto& [name, task] : wanted.tasks)
+    if (const auto earlier = kept.tasks.find(name);
+        earlier != kept.tasks.end() && earlier->second.file_sha256 != task.file_sha256)
+      return fmt::format("another file of the task {}", name);
   return difference_of_windows(kept, wanted);
 }
 

@@ -2,13 +2,20 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "io/json.h"
 #include "quant/perplexity.h"
+#include "quant/zero_shot.h"
 
 namespace spikescope {
+
+struct KeptTask {
+  std::string file_sha256;
+  std::vector<ChoiceScores> scores;  ///< of the file's first questions
+};
 
 /// Measurements of one model, with what they depend on.
 struct KeptEvaluation {
@@ -21,6 +28,8 @@ struct KeptEvaluation {
   std::string text = {}, ids_sha256 = {};  ///< as TextWindows has them
   int64_t length = 0;
   std::vector<WindowLoss> windows = {};
+
+  std::map<std::string, KeptTask> tasks = {};  ///< by name
 };
 
 /// The keys of the file that say this, beside those for people.

@@ -9,28 +9,16 @@
 
 #include "analyses/labels.h"
 #include "base/fail.h"
-#include "capture/prompts.h"
+#include "capture/corpus.h"
 #include "io/sha256.h"
 #include "model/runner.h"
+#include "quant/batch_progress.h"
 #include "stats/moments.h"
 
 namespace spikescope {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "hashes of ids are those of little-endian int64");
-
-class ProgressObserver : public PassObserver {
- public:
-  ProgressObserver(const std::function<void(double)>& report, double done, double share)
-      : report_(report), done_(done), share_(share) {}
-  void progress(double fraction) override {
-    if (report_) report_(done_ + fraction * share_);
-  }
-
- private:
-  const std::function<void(double)>& report_;
-  const double done_, share_;
-};
 
 TokenBatch batch_of(const TextWindows& windows, int64_t first, int64_t count) {
   TokenBatch batch;
@@ -130,7 +118,7 @@ void measure_windows(const ModelWeights& weights, const TextWindows& windows, st
     Hooks hooks;
     if (pass.attach) pass.attach(hooks, batch);
     const auto share = [&](int64_t some) { return static_cast<double>(some) / static_cast<double>(count - begin); };
-    ProgressObserver observer(pass.progress, share(first - begin), share(here));
+    BatchProgress observer(pass, share(first - begin), share(here));
     const std::vector<float> all = run_model(weights, batch, hooks, observer, {.losses = true}).losses;
     for (int64_t i = 0; i < here; ++i)
       losses.push_back(loss_of(
