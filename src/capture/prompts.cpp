@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "capture/builtin_prompts.h"
+#include "capture/corpus.h"
 #include "io/output_file.h"
 #include "stats/sample.h"
 
@@ -21,16 +22,6 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
   }
   return lines;
-}
-
-/// The text with line ends "\r\n" as "\n", as readers of text files have them: windows of a file, and the perplexity
-/// over them, do not depend on the system that the file was written on.
-std::string with_plain_line_ends(std::string text) {
-  size_t kept = 0;
-  for (size_t i = 0; i < text.size(); ++i)
-    if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n') text[kept++] = text[i];
-  text.resize(kept);
-  return text;
 }
 
 class PromptReader {
@@ -90,22 +81,17 @@ class PromptReader {
   void add_windows(const std::filesystem::path& path) {
     if (request_.windows < 1) fail_usage("--windows is {}; expected 1 or more", request_.windows);
     const std::string name = path.filename().string();
-    std::vector<int64_t> ids;
-    try {
-      ids = tokenizer().encode(with_plain_line_ends(read_file(path)), false);
-    } catch (const Error& error) {
-      fail("{}: {}", name, error.what());
-    }
-    const bool with_bos = request_.bos == Bos::always || (request_.bos == Bos::automatic && tokenizer().adds_bos());
-    const int64_t step = request_.length - (with_bos ? 1 : 0);
-    if (step < 1) fail_usage("--length is {}; expected {} or more", request_.length, with_bos ? 2 : 1);
+    const std::vector<int64_t> ids = read_corpus(path, tokenizer());
+    const std::optional<int64_t> bos = bos_in_front(request_.bos, tokenizer());
+    const int64_t step = request_.length - (bos ? 1 : 0);
+    if (step < 1) fail_usage("--length is {}; expected {} or more", request_.length, bos ? 2 : 1);
     const int64_t available = static_cast<int64_t>(ids.size()) / step;
     if (available < request_.windows)
       fail("{}: its {} tokens make {} windows of {}; {} were asked for (lower --windows or --length)", path.string(),
            ids.size(), available, request_.length, request_.windows);
     for (int64_t window = 0; window < request_.windows; ++window) {
       std::vector<int64_t> part(ids.begin() + window * step, ids.begin() + (window + 1) * step);
-      if (with_bos) part.insert(part.begin(), *tokenizer().bos());
+      if (bos) part.insert(part.begin(), *bos);
       add(part, {{"source", name}, {"window", window}});
     }
   }

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "cli/command.h"
 #include "model/gemm.h"
+#include "model/language_model.h"
 
 namespace fs = std::filesystem;
 
@@ -80,7 +81,7 @@ int intervene(Options& options, const Session& session) {
   if (!Checkpoint::towers(path).empty())
     fail_usage("interventions are judged by the loss of the next token, which a model of texts and images has not");
   const auto checkpoint = Checkpoint::open(path, capture.as);
-  require_language_model(checkpoint->architecture());
+  require_language_model(checkpoint->architecture(), "interventions are judged by");
   InterventionRequest request{{}, !options.only, capture.seed};
   for (const std::string& spec : options.specs)
     request.given.push_back({spec, fmt::format("spec {}", request.given.size() + 1), std::nullopt, false,

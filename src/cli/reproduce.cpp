@@ -11,6 +11,7 @@
 #include "intervene/intervene.h"
 #include "io/output_file.h"
 #include "model/gemm.h"
+#include "model/language_model.h"
 #include "report/reproduction.h"
 
 namespace fs = std::filesystem;
@@ -82,7 +83,7 @@ bool make_dump(CaptureOptions& options, bool& captured, const Session& session) 
 /// Why there can be no interventions on the dump; empty: there can.
 std::string why_no_interventions(const Checkpoint& checkpoint, const fs::path& out) {
   try {
-    require_language_model(checkpoint.architecture());
+    require_language_model(checkpoint.architecture(), "interventions are judged by");
   } catch (const UsageError& error) {
     return error.what();
   }

@@ -13,6 +13,7 @@
 #include "analyses/sinks/block_sinks.h"
 #include "base/fail.h"
 #include "intervene/placing.h"
+#include "model/language_model.h"
 #include "model/runner.h"
 #include "stats/moments.h"
 #include "stats/window_mean.h"
@@ -232,17 +233,9 @@ void write_arrays(H5File& arrays, const std::vector<PassResult>& passes, const s
 
 }  // namespace
 
-void require_language_model(const Architecture& architecture) {
-  if (architecture.head && architecture.causal && architecture.pool == Pool::none) return;
-  const char* why = architecture.patches   ? "read images"
-                    : !architecture.causal ? "are encoders, which predict none"
-                                           : "have no head that predicts it";
-  fail_usage("interventions are judged by the loss of the next token, and {} models {}", architecture.family, why);
-}
-
 Json run_interventions(const Checkpoint& checkpoint, const DumpReader& dump, const InterventionRequest& request,
                        H5File& arrays, const InterventionProgress& progress) {
-  require_language_model(checkpoint.architecture());
+  require_language_model(checkpoint.architecture(), "interventions are judged by");
   const DumpTokens& tokens = dump.tokens();
   if (tokens.size() == tokens.n_prompts()) fail("no prompt has two tokens: there is nothing to predict");
   if (const std::string missing = missing_residual(dump); !missing.empty())

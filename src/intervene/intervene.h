@@ -15,9 +15,6 @@
 
 namespace spikescope {
 
-/// Throws UsageError, saying why, for a model without next-token losses (encoders, images, no head).
-void require_language_model(const Architecture& architecture);
-
 struct InterventionRequest {
   std::vector<InterventionRun> given;  ///< by the user
   bool plan = true;                    ///< default_plan() as well

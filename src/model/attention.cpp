@@ -106,8 +106,9 @@ SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const in
 /// more the later they are, so the chunks of a head take turns; each has sums of its own, added up in a fixed order.
 struct Attention::Chunk {
   int64_t prompt = 0, kv_head = 0, first_block = 0, step = 1;
-  int64_t row = 0;              ///< first row of the prompt in the tensors
-  int64_t length = 0;           ///< tokens of the prompt
+  int64_t base = 0;             ///< position of the prompt's first row: the parent's length
+  int64_t row = 0;              ///< row of position 0 in the tensors, if the prompt's own rows went on before them
+  int64_t length = 0;           ///< tokens of the prompt, with those of its parent
   int64_t panels = 0;           ///< index of its keys and values
   std::vector<double> early;    ///< [heads of the group, early keys]: sums over queries 1 .. 15
   std::vector<double> late;     ///< [heads of the group, T]: from 16 on
@@ -119,32 +120,42 @@ struct Attention::Chunk {
   }
 };
 
-void Attention::pack(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+void Attention::pack(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
                      int64_t first_prompt, int64_t last_prompt) {
   const size_t count = static_cast<size_t>((last_prompt - first_prompt) * shape.kv_heads);
   if (keys_.size() < count) keys_.resize(count), values_.resize(count);
   parallel_for(static_cast<int64_t>(count), [&](int64_t i) {
     const Span span("keys, values");
     const int64_t prompt = first_prompt + i / shape.kv_heads, head = i % shape.kv_heads;
-    const int64_t row = offsets[prompt] - offsets[first_prompt], length = offsets[prompt + 1] - offsets[prompt];
-    const auto rows_of = [&](const MatrixView& m, int64_t size) {
-      return ConstMatrixView(m.data + row * m.stride + head * size, length, size, m.stride);
+    const int64_t parent = prompts.parent(prompt), base = prompts.base(prompt), length = prompts.length(prompt);
+    const auto rows_of = [&](const MatrixView& m, int64_t size, int64_t of) {
+      const int64_t row = prompts.offsets[of] - prompts.offsets[first_prompt];
+      return ConstMatrixView(m.data + row * m.stride + head * size, prompts.rows(of), size, m.stride);
     };
-    keys_[static_cast<size_t>(i)].reset(shape.head_dim, length);
-    keys_[static_cast<size_t>(i)].set_columns(0, rows_of(tensors.k, shape.head_dim));
-    values_[static_cast<size_t>(i)].reset(length, shape.v_dim);
-    values_[static_cast<size_t>(i)].set_rows(rows_of(tensors.v, shape.v_dim));
+    Panels &keys = keys_[static_cast<size_t>(i)], &values = values_[static_cast<size_t>(i)];
+    keys.reset(shape.head_dim, length);
+    keys.set_columns(base, rows_of(tensors.k, shape.head_dim, prompt));
+    values.reset(length, shape.v_dim);
+    if (parent < 0) return values.set_rows(rows_of(tensors.v, shape.v_dim, prompt));
+    keys.set_columns(0, rows_of(tensors.k, shape.head_dim, parent));
+    thread_local Buffer joined;  // the parent's values and its own
+    joined.resize(length * shape.v_dim);
+    float* to = joined.data();
+    for (const int64_t of : {parent, prompt}) {
+      const ConstMatrixView rows = rows_of(tensors.v, shape.v_dim, of);
+      for (int64_t row = 0; row < rows.rows; ++row, to += shape.v_dim)
+        std::copy_n(rows.data + row * rows.stride, shape.v_dim, to);
+    }
+    values.set_rows({joined.data(), length, shape.v_dim, shape.v_dim});
   });
 }
 
-void Attention::operator()(const AttentionShape& shape, const AttentionTensors& tensors,
-                           std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
-                           SinkAccumulator* sinks) {
-  pack(shape, tensors, offsets, first_prompt, last_prompt);
+void Attention::operator()(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
+                           int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) {
+  pack(shape, tensors, prompts, first_prompt, last_prompt);
   std::vector<Chunk> chunks;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
-    const int64_t length = offsets[prompt + 1] - offsets[prompt];
-    const int64_t parts = (length + kQueriesPerChunk - 1) / kQueriesPerChunk;
+    const int64_t parts = (prompts.rows(prompt) + kQueriesPerChunk - 1) / kQueriesPerChunk;
     for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
       for (int64_t part = 0; part < parts; ++part) {
         Chunk chunk;
@@ -152,8 +163,9 @@ void Attention::operator()(const AttentionShape& shape, const AttentionTensors& 
         chunk.kv_head = kv_head;
         chunk.first_block = part;
         chunk.step = parts;
-        chunk.row = offsets[prompt] - offsets[first_prompt];
-        chunk.length = length;
+        chunk.base = prompts.base(prompt);
+        chunk.row = prompts.offsets[prompt] - prompts.offsets[first_prompt] - chunk.base;
+        chunk.length = prompts.length(prompt);
         chunk.panels = (prompt - first_prompt) * shape.kv_heads + kv_head;
         chunks.push_back(std::move(chunk));
       }
@@ -166,7 +178,7 @@ void Attention::operator()(const AttentionShape& shape, const AttentionTensors& 
   if (sinks) {
     const Span span("sinks");
     reduce(shape, chunks, *sinks);
-    keep_values(shape, tensors, offsets, first_prompt, last_prompt, *sinks);
+    keep_values(shape, tensors, prompts.offsets, first_prompt, last_prompt, *sinks);
   }
 }
 
@@ -177,7 +189,8 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
   const int64_t length = chunk.length, block = most.queries, first_of_group = chunk.kv_head * group;
   const int64_t early_keys = chunk.early_keys(shape);
   const Span span("attention", -1,
-                  2.0 * shape.pairs(length) * static_cast<double>(group * (hd + vd)) / static_cast<double>(chunk.step));
+                  2.0 * (shape.pairs(length) - shape.pairs(chunk.base)) * static_cast<double>(group * (hd + vd)) /
+                      static_cast<double>(chunk.step));
   const Panels& keys = keys_[static_cast<size_t>(chunk.panels)];
   const Panels& values = values_[static_cast<size_t>(chunk.panels)];
   thread_local Buffer queries, scores, outputs, late_sums;
@@ -217,7 +230,7 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
     waiting = 0;
   };
 
-  for (int64_t begin = chunk.first_block * block; begin < length; begin += chunk.step * block) {
+  for (int64_t begin = chunk.base + chunk.first_block * block; begin < length; begin += chunk.step * block) {
     const int64_t end = std::min(begin + block, length), count = end - begin;
     // Keys [from, to) that one of the block's queries sees, and what stands beside them in a panel.
     const int64_t from = shape.first_key(begin) / kKeyStep * kKeyStep, to = shape.last_key(end - 1, length);
@@ -358,7 +371,7 @@ void Attention::keep_values(const AttentionShape& shape, const AttentionTensors&
 void Attention::with_squares(const AttentionShape& shape, const AttentionTensors& tensors,
                              std::span<const int64_t> offsets, int64_t first_prompt, int64_t last_prompt,
                              SinkAccumulator* sinks, const SquareHook& scores_hook, const SquareHook& pattern_hook) {
-  pack(shape, tensors, offsets, first_prompt, last_prompt);
+  pack(shape, tensors, {offsets, {}}, first_prompt, last_prompt);
   const int64_t group = shape.heads / shape.kv_heads, hd = shape.head_dim, vd = shape.v_dim;
   constexpr float kInvisible = -std::numeric_limits<float>::infinity();
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {

@@ -12,6 +12,7 @@
 
 #include "model/architecture.h"
 #include "model/product.h"
+#include "model/prompt_layout.h"
 #include "model/sink_statistics.h"
 
 namespace spikescope {
@@ -70,18 +71,20 @@ inline constexpr int64_t kScoreRows = 96;
 
 class Attention {
  public:
-  /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`. `sinks` may be null.
-  void operator()(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+  /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`; with a prompt comes its parent, which
+  /// causal attention alone can have. `sinks` may be null, and is where any prompt has a parent.
+  void operator()(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
                   int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks);
 
-  /// The same by way of whole squares, for hooks on scores or pattern. Either hook may be empty.
+  /// The same by way of whole squares, for hooks on scores or pattern, of prompts without parents. Either hook may be
+  /// empty.
   void with_squares(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
                     int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks, const SquareHook& scores_hook,
                     const SquareHook& pattern_hook);
 
  private:
   struct Chunk;
-  void pack(const AttentionShape& shape, const AttentionTensors& tensors, std::span<const int64_t> offsets,
+  void pack(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
             int64_t first_prompt, int64_t last_prompt);
   void run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
                  SinkAccumulator* sinks) const;

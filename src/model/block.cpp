@@ -16,12 +16,6 @@ namespace {
 /// Rows that go through the row-wise parts of a block together where somebody looks at what lies between its products.
 constexpr int64_t kSliceRows = 1024;
 
-int64_t longest(std::span<const int64_t> offsets) {
-  int64_t length = 0;
-  for (size_t p = 0; p + 1 < offsets.size(); ++p) length = std::max(length, offsets[p + 1] - offsets[p]);
-  return length;
-}
-
 }  // namespace
 
 void BlockWeights::load(const ModelWeights& weights, int layer) {
@@ -147,10 +141,10 @@ void Block::for_slices(const Place& place, std::initializer_list<Point> scratch_
   }
 }
 
-Block::Block(const ModelWeights& weights, std::span<const int64_t> offsets, int64_t largest_group)
-    : weights_(weights), architecture_(weights.architecture()), offsets_(offsets), experts_(weights) {
+Block::Block(const ModelWeights& weights, const PromptLayout& prompts, int64_t largest_group)
+    : weights_(weights), architecture_(weights.architecture()), prompts_(prompts), experts_(weights) {
   const Architecture& a = architecture_;
-  for (const Rope& rope : a.ropes) ropes_.emplace_back(rope, longest(offsets));
+  for (const Rope& rope : a.ropes) ropes_.emplace_back(rope, prompts.longest());
   const int64_t scratch = std::max(std::min(largest_group, kSliceRows), threads() * kRowsAPiece);
   qkv_.resize(largest_group * (a.q_size() + a.k_size() + a.v_size()));
   normed_stride_ = left_stride(a.d_model);
@@ -252,8 +246,9 @@ void Block::rotate(const Place& place, const RopeTable& rope, int64_t first, int
   const int64_t stride = a.q_size() + a.k_size() + a.v_size();
   const int64_t end = place.group.first_row + first + count;
   for (int64_t token = place.group.first_row + first; token < end;) {
-    const auto next = std::upper_bound(offsets_.begin(), offsets_.end(), token);
-    const int64_t rows = std::min(end, *next) - token, position = token - *(next - 1);
+    const auto next = std::upper_bound(prompts_.offsets.begin(), prompts_.offsets.end(), token);
+    const int64_t rows = std::min(end, *next) - token;
+    const int64_t position = prompts_.base(next - prompts_.offsets.begin() - 1) + token - *(next - 1);
     float* q = qkv_.data() + (token - place.group.first_row) * stride;
     rope.rotate(q, rows, stride, a.n_heads, a.head_dim, position);
     rope.rotate(q + a.q_size(), rows, stride, a.n_kv_heads, a.head_dim, position);
@@ -272,7 +267,7 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
                                  {q + a.q_size() + a.k_size(), rows, a.v_size(), stride},
                                  {z_.data(), rows, a.z_size(), a.z_size()}};
   if (!place.wants(Point::scores) && !place.wants(Point::pattern)) {
-    attention_(shape, tensors, offsets_, group.first_prompt, group.last_prompt, sinks);
+    attention_(shape, tensors, prompts_, group.first_prompt, group.last_prompt, sinks);
     return;
   }
   const auto square_hook = [&](Point point) -> SquareHook {
@@ -281,7 +276,7 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
       place.hooks.call({{point, place.layer}, prompt, {square, {heads, length, length}, length * length}});
     };
   };
-  attention_.with_squares(shape, tensors, offsets_, group.first_prompt, group.last_prompt, sinks,
+  attention_.with_squares(shape, tensors, prompts_.offsets, group.first_prompt, group.last_prompt, sinks,
                           square_hook(Point::scores), square_hook(Point::pattern));
 }
 

@@ -15,6 +15,7 @@
 #include "model/latent_attention.h"
 #include "model/linear.h"
 #include "model/norm.h"
+#include "model/prompt_layout.h"
 #include "model/rope.h"
 #include "model/weights.h"
 
@@ -40,8 +41,8 @@ struct PromptGroup {
 /// Runs blocks; owns the buffers they share.
 class Block {
  public:
-  /// `offsets`: [prompts + 1] token offsets. `largest_group`: rows of the largest group that will come.
-  Block(const ModelWeights& weights, std::span<const int64_t> offsets, int64_t largest_group);
+  /// `largest_group`: rows of the largest group that will come. Groups hold a prompt's parent with it.
+  Block(const ModelWeights& weights, const PromptLayout& prompts, int64_t largest_group);
 
   /// Adds the block's attention and MLP to `residual` [rows, d], the group's rows of the residual stream. Calls the
   /// hooks of all points after resid_pre, which the caller has called. Of a block with experts it runs attention only.
@@ -75,7 +76,7 @@ class Block {
 
   const ModelWeights& weights_;
   const Architecture& architecture_;
-  std::span<const int64_t> offsets_;
+  const PromptLayout prompts_;
   Attention attention_;
   ExpertMlps experts_;
   std::vector<RopeTable> ropes_;

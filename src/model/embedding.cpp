@@ -4,6 +4,7 @@
 
 #include "model/norm.h"
 #include "model/patch_embedding.h"
+#include "model/prompt_layout.h"
 #include "model/rows.h"
 
 namespace spikescope {
@@ -22,16 +23,15 @@ std::vector<float> token_embeddings(const ModelWeights& weights, const std::vect
 void add_positions(const ModelWeights& weights, const TokenBatch& batch, std::vector<float>& residual) {
   const Architecture& a = weights.architecture();
   const int64_t d = a.d_model;
-  int64_t longest = 0;
-  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p)
-    longest = std::max(longest, batch.offsets[p + 1] - batch.offsets[p]);
+  const PromptLayout prompts(batch.offsets, batch.parents);
+  const int64_t longest = prompts.longest();
   std::vector<float> positions(static_cast<size_t>(longest * d));
   if (a.patches)
     positions = patch_positions(weights, batch.pixels.side);
   else
     weights.read_rows({Role::position_embedding}, a.position_offset, longest, positions.data());
-  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p)
-    add(positions.data(), (batch.offsets[p + 1] - batch.offsets[p]) * d, residual.data() + batch.offsets[p] * d);
+  for (int64_t p = 0; p < prompts.prompts(); ++p)
+    add(positions.data() + prompts.base(p) * d, prompts.rows(p) * d, residual.data() + prompts.offsets[p] * d);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "model/linear.h"
 #include "model/mlp.h"
@@ -19,18 +19,6 @@ double loss_of(const float* logits, int64_t vocabulary, int64_t target) {
   double sum = 0.0;
   for (int64_t i = 0; i < vocabulary; ++i) sum += exponential(logits[i] - largest);
   return std::log(sum) + largest - logits[target];
-}
-
-void add_losses(const float* logits, int64_t vocabulary, const TokenBatch& batch, int64_t first, int64_t rows,
-                std::vector<float>& losses) {
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t token = first + row;
-    // The token after a prompt's last one belongs to another prompt.
-    if (std::binary_search(batch.offsets.begin(), batch.offsets.end(), token + 1)) continue;
-    losses[static_cast<size_t>(token)] =
-        static_cast<float>(loss_of(logits + row * vocabulary, vocabulary, batch.ids[static_cast<size_t>(token) + 1]));
-  }
 }
 
 /// The layers after the last block, in float32.
@@ -79,15 +67,35 @@ std::vector<float> normed_states(const ModelWeights& weights, const std::vector<
   return states;
 }
 
+/// Rows that go through the head: all where `all`, else those of the predictions.
+std::vector<int64_t> rows_needed(bool all, int64_t n, std::span<const Prediction> predictions) {
+  std::vector<int64_t> rows(all ? static_cast<size_t>(n) : 0);
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  if (!all)
+    for (const Prediction& prediction : predictions)
+      if (rows.empty() || rows.back() != prediction.row) rows.push_back(prediction.row);
+  return rows;
+}
+
 }  // namespace
 
-std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, bool wants_losses,
-                            const std::vector<float>& residual) {
+std::vector<Prediction> next_tokens(const TokenBatch& batch) {
+  std::vector<Prediction> predictions;
+  for (size_t prompt = 0; prompt + 1 < batch.offsets.size(); ++prompt)
+    for (int64_t row = batch.offsets[prompt]; row + 1 < batch.offsets[prompt + 1]; ++row)
+      predictions.push_back({row, batch.ids[static_cast<size_t>(row) + 1]});
+  return predictions;
+}
+
+std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks,
+                            std::span<const Prediction> predictions, const std::vector<float>& residual) {
   const Architecture& a = weights.architecture();
   const bool normed = has_point(a, {Point::ln_final_out, -1});
-  const bool wants_logits = a.head && (wants_losses || hooks.wants({Point::logits, -1}));
+  const bool norm_seen = normed && hooks.wants({Point::ln_final_out, -1});
+  const bool logits_seen = a.head && hooks.wants({Point::logits, -1});
+  const bool wants_logits = logits_seen || (a.head && !predictions.empty());
   const bool pooled = wants_pooled_head(a, hooks);
-  if (!wants_logits && !pooled && !(normed && hooks.wants({Point::ln_final_out, -1}))) return {};
+  if (!wants_logits && !pooled && !norm_seen) return {};
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
   if (a.pool != Pool::none) {
     std::vector<float> states = normed ? normed_states(weights, residual) : residual;
@@ -96,26 +104,35 @@ std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch
     return {};
   }
   const Head head(weights, wants_logits);
+  const std::vector<int64_t> needed = rows_needed(norm_seen || logits_seen, n, predictions);
   // As many rows at a time as make 64 MiB of logits.
   const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / a.vocabulary, 1, 1024);
   Buffer states(slice * d), logits(wants_logits ? slice * a.vocabulary : 0);
-  std::vector<float> losses(wants_losses ? static_cast<size_t>(n) : 0, std::numeric_limits<float>::quiet_NaN());
-  for (int64_t first = 0; first < n; first += slice) {
-    const int64_t rows = std::min(slice, n - first);
+  std::vector<float> losses(a.head ? predictions.size() : 0);
+  size_t predicted = 0;
+  for (auto begin = needed.begin(); begin != needed.end();) {
+    const int64_t rows = std::min<int64_t>(slice, needed.end() - begin);
     for_row_pieces(rows, [&](int64_t row, int64_t count) {
-      const float* from = residual.data() + (first + row) * d;
-      if (normed)
-        head.final_norm(from, count, d, states.data() + row * d, d);
-      else
-        std::copy_n(from, count * d, states.data() + row * d);
+      float* const to = states.data() + row * d;
+      for (int64_t i = 0; i < count; ++i) std::copy_n(residual.data() + begin[row + i] * d, d, to + i * d);
+      if (normed) head.final_norm(to, count, d, to, d);
     });
-    if (normed) hooks.call({{Point::ln_final_out, -1}, first, {states.data(), {rows, d}, d}});
-    if (!wants_logits) continue;
-    for_row_pieces(rows, [&](int64_t row, int64_t count) {
-      head(a, states.data() + row * d, count, logits.data() + row * a.vocabulary);
-    });
-    hooks.call({{Point::logits, -1}, first, {logits.data(), {rows, a.vocabulary}, a.vocabulary}});
-    if (wants_losses) add_losses(logits.data(), a.vocabulary, batch, first, rows, losses);
+    // Hooks that are called see all rows.
+    if (norm_seen) hooks.call({{Point::ln_final_out, -1}, *begin, {states.data(), {rows, d}, d}});
+    if (wants_logits)
+      for_row_pieces(rows, [&](int64_t row, int64_t count) {
+        head(a, states.data() + row * d, count, logits.data() + row * a.vocabulary);
+      });
+    if (logits_seen) hooks.call({{Point::logits, -1}, *begin, {logits.data(), {rows, a.vocabulary}, a.vocabulary}});
+    const auto end = begin + rows;
+    const size_t first = predicted;
+    while (predicted < losses.size() && predictions[predicted].row <= *(end - 1)) ++predicted;
+#pragma omp parallel for schedule(static)
+    for (size_t i = first; i < predicted; ++i) {
+      const int64_t row = std::lower_bound(begin, end, predictions[i].row) - begin;
+      losses[i] = static_cast<float>(loss_of(logits.data() + row * a.vocabulary, a.vocabulary, predictions[i].id));
+    }
+    begin = end;
   }
   return losses;
 }

@@ -1,6 +1,8 @@
 // From what leaves the last block to logits and losses.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <vector>
 
 #include "hooks/hooks.h"
@@ -9,10 +11,18 @@
 
 namespace spikescope {
 
-/// Final norm and logits of `residual` [N, d], as far as hooks or losses want them. With `losses`, returns [N]
-/// -log p(next token) in nats, NaN at a prompt's last token; empty otherwise. Throws Error as ModelWeights::read_rows
-/// does.
-std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, bool losses,
-                            const std::vector<float>& residual);
+/// What token `id` costs behind the token of `row`: -log p in nats.
+struct Prediction {
+  int64_t row, id;
+};
+
+/// The next tokens of all prompts.
+std::vector<Prediction> next_tokens(const TokenBatch& batch);
+
+/// Final norm and logits of `residual` [N, d], as far as hooks or `predictions` (rows ascending) want them; without
+/// hooks on them, of the predictions' rows alone. Returns what each prediction costs. Throws Error as
+/// ModelWeights::read_rows does.
+std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks,
+                            std::span<const Prediction> predictions, const std::vector<float>& residual);
 
 }  // namespace spikescope

@@ -12,6 +12,7 @@
 #include "model/embedding.h"
 #include "model/head.h"
 #include "model/patch_embedding.h"
+#include "model/prompt_layout.h"
 #include "model/vectorize.h"
 
 namespace spikescope {
@@ -23,12 +24,13 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 /// Prompts of a group, at most: however short, each has panels of its own in attention.
 constexpr int64_t kMostPrompts = 256;
 
-std::vector<PromptGroup> groups_of(const std::vector<int64_t>& offsets, int64_t rows) {
+std::vector<PromptGroup> groups_of(const PromptLayout& prompts, int64_t rows) {
   std::vector<PromptGroup> groups;
-  for (int64_t prompt = 0; prompt + 1 < static_cast<int64_t>(offsets.size()); ++prompt) {
-    const int64_t end = offsets[static_cast<size_t>(prompt) + 1];
-    if (groups.empty() || end - groups.back().first_row > rows || prompt - groups.back().first_prompt >= kMostPrompts)
-      groups.push_back({prompt, prompt, offsets[static_cast<size_t>(prompt)], 0});
+  for (int64_t prompt = 0; prompt < prompts.prompts(); ++prompt) {
+    const int64_t end = prompts.offsets[prompt + 1];
+    const bool full =
+        groups.empty() || end - groups.back().first_row > rows || prompt - groups.back().first_prompt >= kMostPrompts;
+    if (full && prompts.parent(prompt) < 0) groups.push_back({prompt, prompt, prompts.offsets[prompt], 0});
     groups.back().last_prompt = prompt + 1;
     groups.back().rows = end - groups.back().first_row;
   }
@@ -68,6 +70,44 @@ void check_finite(const std::vector<float>& residual, const TokenBatch& batch, i
        layer, prompt, bad - batch.offsets[static_cast<size_t>(prompt)]);
 }
 
+void check_parents(const TokenBatch& batch, const Architecture& a) {
+  if (batch.parents.empty()) return;
+  if (batch.parents.size() + 1 != batch.offsets.size())
+    fail("{} parents for {} prompts", batch.parents.size(), batch.offsets.size() - 1);
+  if (!a.causal) fail("prompts cannot share a beginning in {} models: it would see what comes after it", a.family);
+  int64_t last = -1;  // prompt without a parent
+  for (size_t p = 0; p < batch.parents.size(); ++p) {
+    if (batch.parents[p] == -1)
+      last = static_cast<int64_t>(p);
+    else if (batch.parents[p] != last)
+      fail("prompt {} goes on from prompt {}; expected {}, the last one before it without a parent", p,
+           batch.parents[p], last);
+  }
+}
+
+/// Statistics and squares are of whole prompts.
+void check_seen(const TokenBatch& batch, const Architecture& a, const Hooks& hooks, const PassObserver& observer) {
+  if (batch.parents.empty()) return;
+  bool squares = false;
+  for (int layer = 0; layer < a.n_layers; ++layer)
+    squares = squares || hooks.wants({Point::scores, layer}) || hooks.wants({Point::pattern, layer});
+  if (squares || observer.wants_sinks())
+    fail("{} of prompts that share their beginning cannot be had: run each as a whole",
+         squares ? "attn.scores and attn.pattern" : "sink statistics");
+}
+
+void check_predictions(const TokenBatch& batch, const Architecture& a, const std::vector<Prediction>& predictions) {
+  int64_t row = 0;
+  for (const Prediction& prediction : predictions) {
+    if (prediction.row < row || prediction.row >= static_cast<int64_t>(batch.ids.size()))
+      fail("a prediction at row {}: expected rows from {} on, ascending, below {}", prediction.row, row,
+           batch.ids.size());
+    if (prediction.id < 0 || prediction.id >= a.vocabulary)
+      fail("a prediction of id {}, outside the vocabulary of {} tokens", prediction.id, a.vocabulary);
+    row = prediction.row;
+  }
+}
+
 void check_images(const TokenBatch& batch, const Architecture& a) {
   const Pixels& pixels = batch.pixels;
   const int64_t tokens = image_tokens(a.patches, pixels.side);
@@ -82,6 +122,19 @@ void check_images(const TokenBatch& batch, const Architecture& a) {
       fail("image {} has {} tokens; expected {}", p, batch.offsets[p + 1] - batch.offsets[p], tokens);
 }
 
+/// The head, with the losses that are asked for.
+std::vector<float> losses_of(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks,
+                             const RunOptions& options, const std::vector<float>& residual) {
+  if (!options.losses || !options.predictions.empty())
+    return run_head(weights, batch, hooks, options.predictions, residual);
+  const std::vector<Prediction> predictions = next_tokens(batch);
+  const std::vector<float> found = run_head(weights, batch, hooks, predictions, residual);
+  if (!weights.architecture().head || weights.architecture().pool != Pool::none) return {};
+  std::vector<float> losses(batch.ids.size(), std::numeric_limits<float>::quiet_NaN());
+  for (size_t i = 0; i < found.size(); ++i) losses[static_cast<size_t>(predictions[i].row)] = found[i];
+  return losses;
+}
+
 }  // namespace
 
 void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
@@ -90,17 +143,19 @@ void check_prompts(const TokenBatch& batch, const Architecture& architecture) {
     fail("there is no prompt to run");
   if (architecture.patches) return check_images(batch, architecture);
   if (batch.pixels.images > 0) fail("the model reads text, and cannot take images (--pixels)");
-  for (size_t p = 0; p + 1 < batch.offsets.size(); ++p) {
-    const int64_t length = batch.offsets[p + 1] - batch.offsets[p];
-    if (length < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
+  check_parents(batch, architecture);
+  const PromptLayout prompts(batch.offsets, batch.parents);
+  for (int64_t p = 0; p < prompts.prompts(); ++p) {
+    const int64_t length = prompts.length(p);
+    if (prompts.rows(p) < 1) fail("prompt {} is empty: it has no tokens (a model without BOS needs at least one)", p);
     if (architecture.context_length > 0 && length > architecture.context_length)
       fail(
           "prompt {} has {} tokens, but the model's context is {}; shorten it or cut it into windows (--text FILE "
           "--length {})",
           p, length, architecture.context_length, architecture.context_length);
-    for (int64_t i = batch.offsets[p]; i < batch.offsets[p + 1]; ++i)
+    for (int64_t i = prompts.offsets[p]; i < prompts.offsets[p + 1]; ++i)
       if (const int64_t id = batch.ids[static_cast<size_t>(i)]; id < 0 || id >= architecture.vocabulary)
-        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - batch.offsets[p], id,
+        fail("prompt {}, token {}: id {} is outside the vocabulary of {} tokens", p, i - prompts.offsets[p], id,
              architecture.vocabulary);
   }
 }
@@ -110,6 +165,8 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   const auto began = Clock::now();
   const Architecture& a = weights.architecture();
   check_prompts(batch, a);
+  check_seen(batch, a, hooks, observer);
+  check_predictions(batch, a, options.predictions);
   RunResult result;
   const int64_t n = static_cast<int64_t>(batch.ids.size()), d = a.d_model;
   std::vector<float> residual = embed(weights, batch, hooks);
@@ -121,16 +178,17 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     residual = options.residual;
   }
 
-  const std::vector<PromptGroup> groups = groups_of(batch.offsets, options.group_rows);
+  const PromptLayout prompts(batch.offsets, batch.parents);
+  const std::vector<PromptGroup> groups = groups_of(prompts, options.group_rows);
   int64_t largest_group = 0;
   for (const PromptGroup& group : groups) largest_group = std::max(largest_group, group.rows);
-  Block block(weights, batch.offsets, largest_group);
+  Block block(weights, prompts, largest_group);
   const PromptGroup all{0, static_cast<int64_t>(batch.offsets.size()) - 1, 0, n};
   BlockWeights block_weights;
   std::optional<WeightStream> own_stream;
   WeightStream& stream = options.stream ? *options.stream : own_stream.emplace(weights, false);
 
-  const bool to_the_end = observer.wants_sinks() || options.losses;
+  const bool to_the_end = observer.wants_sinks() || options.losses || !options.predictions.empty();
   const int64_t layers = layers_needed(a, hooks, to_the_end);
   for (int layer = options.first_layer; layer < layers; ++layer) {
     const auto loading = Clock::now();
@@ -172,7 +230,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   }
   // A hook may want what enters the block after the last one run.
   if (layers < a.n_layers) hooks.call({{Point::resid_pre, static_cast<int>(layers)}, 0, {residual.data(), {n, d}, d}});
-  if (layers == a.n_layers) result.losses = run_head(weights, batch, hooks, options.losses, residual);
+  if (layers == a.n_layers) result.losses = losses_of(weights, batch, hooks, options, residual);
   result.seconds = seconds_since(began);
   return result;
 }

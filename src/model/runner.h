@@ -8,6 +8,7 @@
 #include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
+#include "model/head.h"
 #include "model/sink_statistics.h"
 #include "model/weight_stream.h"
 #include "model/weights.h"
@@ -34,6 +35,8 @@ class PassObserver {
 
 struct RunOptions {
   bool losses = false;  ///< compute next-token losses
+  /// Losses of these in their place, by ascending row: what choices cost behind a beginning that they share.
+  std::vector<Prediction> predictions = {};
   /// > 0: begin with this block and `residual` [N * d], what a pass left after the block before. Points of the blocks
   /// before are not reported.
   int first_layer = 0;
@@ -43,18 +46,20 @@ struct RunOptions {
 };
 
 struct RunResult {
-  bool stopped = false;       ///< wants_stop() has ended the pass early; there are no losses then
-  std::vector<float> losses;  ///< [N] -log p(next token) in nats, NaN at a prompt's last token; empty if not asked for
-  double seconds = 0.0;       ///< of the pass, weights included
+  bool stopped = false;  ///< wants_stop() has ended the pass early; there are no losses then
+  /// [N] -log p(next token) in nats, NaN at a prompt's last token; [predictions] where these are asked for; or empty.
+  std::vector<float> losses;
+  double seconds = 0.0;         ///< of the pass, weights included
   double weight_seconds = 0.0;  ///< of these, spent converting weights
 };
 
 /// Throws Error for what run_model would refuse: ids outside the vocabulary, prompts that are empty or longer than the
-/// context.
+/// context, parents that are not as TokenBatch says.
 void check_prompts(const TokenBatch& batch, const Architecture& architecture);
 
 /// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error as check_prompts
-/// does, and for states that are not finite (naming layer and token).
+/// does, for states that are not finite (naming layer and token), and for sinks, scores or pattern of prompts that have
+/// parents.
 RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
                     const RunOptions& options = {});
 

@@ -1,0 +1,30 @@
+// What all evaluations need to run a model: what changes its activations, how much of the work goes through it at a
+// time, and whom to tell.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "hooks/hooks.h"
+#include "model/batch.h"
+
+namespace spikescope {
+
+/// Attaches what changes the model's activations (quantizers, templates) to the hooks of one pass over `batch`, whose
+/// prompts begin at their offsets. May be empty: nothing is changed.
+using AttachInterventions = std::function<void(Hooks& hooks, const TokenBatch& batch)>;
+
+/// Tokens of a pass. The weights are read and brought into panels once a pass, which costs as much as some 200 tokens;
+/// the residual stream of all tokens is kept, 128 MiB for a width of 4,096.
+inline constexpr int64_t kBatchTokens = 8192;
+
+struct EvaluationPass {
+  AttachInterventions attach = {};
+  int64_t batch_tokens = kBatchTokens;
+  /// Fraction of what was missing at the call that is done, 0 to 1.
+  std::function<void(double fraction)> progress = {};
+  /// Called after each pass: its results are there, and may be saved.
+  std::function<void()> kept = {};
+};
+
+}  // namespace spikescope
