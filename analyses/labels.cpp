@@ -82,7 +82,26 @@ std::string number(double value) {
 
 std::string number(const Json& value) { return number(number_or_nan(value)); }
 
+std::string number(double value, double error) {
+  return std::isfinite(value) && std::isfinite(error) ? fmt::format("{} ± {:.2g}", number(value), error)
+                                                      : number(value);
+}
+
+double standard_error(const Json& row, const std::string& key) {
+  const auto found = row.find(key + "_se");
+  return found == row.end() ? std::numeric_limits<double>::quiet_NaN() : number_or_nan(*found);
+}
+
+std::string number_with_error(const Json& row, const std::string& key) {
+  return number(number_or_nan(row.at(key)), standard_error(row, key));
+}
+
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.3g} %", 100.0 * share); }
+
+std::string percent(double share, double error) {
+  return std::isfinite(share) && std::isfinite(error) ? fmt::format("{:.3g} ± {:.2g} %", 100.0 * share, 100.0 * error)
+                                                      : percent(share);
+}
 
 std::string data_label(const Json& results) {
   const int64_t windows = results.at("windows").get<int64_t>(), tokens = results.at("tokens").get<int64_t>();

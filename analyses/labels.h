@@ -24,8 +24,16 @@ std::string token_label(const DumpTokens& tokens, int64_t prompt, int64_t token)
 std::string number(double value);
 /// As above for a JSON number; "-" for null.
 std::string number(const Json& value);
+/// "0.991 ± 0.002"; without " ± ..." for an error of NaN.
+std::string number(double value, double error);
+/// The same of two JSON numbers: `key` of the row and its standard error `<key>_se`, where there is one.
+std::string number_with_error(const Json& row, const std::string& key);
+/// `<key>_se` of the row; NaN where it is null or missing.
+double standard_error(const Json& row, const std::string& key);
 /// "53.8 %".
 std::string percent(double share);
+/// "53.8 ± 0.4 %".
+std::string percent(double share, double error);
 /// "smollm2-135m, 1 prompt, 9 tokens": where the data come from.
 std::string data_label(const Json& results);
 /// "layers 3 to 9" of a plateau {first, last}.

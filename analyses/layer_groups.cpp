@@ -1,5 +1,7 @@
 #include "analyses/layer_groups.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -42,6 +44,23 @@ double group_mean(const Json& results, const LayerGroup& group, const std::funct
 
 double group_mean(const Json& results, const LayerGroup& group, const char* key) {
   return group_mean(results, group, [key](const Json& layer) { return number_or_nan(layer.at(key)); });
+}
+
+std::string group_text(const Json& results, const LayerGroup& group, const std::string& key) {
+  return number(group_mean(results, group, key.c_str()),
+                group_mean(results, group, [&](const Json& layer) { return standard_error(layer, key); }));
+}
+
+Series layer_series(const Json& results, const std::string& name, const std::string& key, bool dashed) {
+  Series series{name, {}, {}, Series::Mark::line_and_points, dashed, false, {}, {}};
+  for (const Json& layer : results.at("layers")) {
+    series.x.push_back(layer.at("layer").get<double>());
+    series.y.push_back(number_or_nan(layer.at(key)));
+    series.errors.push_back(standard_error(layer, key));
+    series.hover.push_back(
+        fmt::format("layer {}, {}: {}", layer.at("layer").get<int64_t>(), name, number_with_error(layer, key)));
+  }
+  return series;
 }
 
 }  // namespace spikescope

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "figure/figure.h"
@@ -26,5 +27,11 @@ std::vector<Band> plateau_bands(const Json& results);
 double group_mean(const Json& results, const LayerGroup& group, const std::function<double(const Json& layer)>& value);
 /// The same of a key; null is left out.
 double group_mean(const Json& results, const LayerGroup& group, const char* key);
+/// "0.991 ± 0.002": the mean of a key and of its standard errors `<key>_se`. Layers are measured on the same windows, so
+/// that the error of their mean is about the mean of their errors, and at most that.
+std::string group_text(const Json& results, const LayerGroup& group, const std::string& key);
+
+/// A key of `layers` as a curve over the layers, with `<key>_se` as its errors.
+Series layer_series(const Json& results, const std::string& name, const std::string& key, bool dashed = false);
 
 }  // namespace spikescope

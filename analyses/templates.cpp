@@ -67,15 +67,34 @@ int64_t Templates::random_spikes(int64_t block) const {
   return static_cast<int64_t>(random_[static_cast<size_t>(block)].size());
 }
 
-std::vector<double> Templates::at(int64_t block) const {
+TemplateVector Templates::at(int64_t block) const {
   const VectorSource source = inputs_.attention(block);
   TokenVectors vectors = read_vectors(dump_, source, template_tokens(sets_[static_cast<size_t>(block)]));
   const TokenVectors random = read_random_first(dump_, source);
+  const int64_t groups = window_groups(vectors.n_prompts());
+  std::vector<int64_t> group_of;  // [n]
+  for (int64_t prompt = 0; prompt < vectors.n_prompts(); ++prompt)
+    group_of.resize(static_cast<size_t>(vectors.offsets[static_cast<size_t>(prompt) + 1]), prompt % groups);
   for (const int64_t i : random_[static_cast<size_t>(block)]) {
     vectors.values.insert(vectors.values.end(), random[i].begin(), random[i].end());
     vectors.offsets.push_back(vectors.offsets.back() + 1);
+    group_of.push_back(i % groups);
   }
-  return vectors.mean();
+  TemplateVector result{vectors.mean(), {}};
+  if (groups < 2) return result;
+  const auto d = static_cast<size_t>(vectors.d);
+  for (int64_t group = 0; group < groups; ++group) {
+    std::vector<double> mean(d);
+    double count = 0.0;
+    for (int64_t i = 0; i < vectors.size(); ++i) {
+      if (group_of[static_cast<size_t>(i)] == group) continue;
+      ++count;
+      for (size_t k = 0; k < d; ++k) mean[k] += vectors[i][k];
+    }
+    for (double& value : mean) value /= count;  // NaN where no other group has any
+    result.left_out.push_back(std::move(mean));
+  }
+  return result;
 }
 
 TokenVectors Templates::ordinary(int64_t block) const {

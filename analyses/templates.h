@@ -18,6 +18,13 @@ namespace spikescope {
 /// earlier state with any, else of the nearest later one. -1 without spikes.
 std::vector<int64_t> spike_dims(std::span<const LayerScan> states);
 
+/// A mean vector [d], and the same without one group of windows each (window_groups(); none below two): random first
+/// tokens are dealt into the same groups.
+struct TemplateVector {
+  std::vector<double> all;
+  std::vector<std::vector<double>> left_out;
+};
+
 class Templates {
  public:
   /// Finds the spike tokens of all states and draws the ordinary ones. Throws Error as scan_residuals() does.
@@ -27,7 +34,7 @@ class Templates {
   /// tokens that are spikes like the windows' first tokens. These are, in states where most windows have a spike at
   /// their first token, the random ones with at least kDimShare of these spikes' lower median in spike_dim(); elsewhere
   /// those of the nearest earlier such state, or else all.
-  std::vector<double> at(int64_t block) const;
+  TemplateVector at(int64_t block) const;
   /// How many random first tokens are in it.
   int64_t random_spikes(int64_t block) const;
   /// What it reads at the ordinary tokens.

@@ -44,6 +44,11 @@ struct TokenVectors {
   std::vector<double> mean() const;
 };
 
+/// For the jackknife of what is made of all windows together, these are dealt into so many groups at most: prompt p into
+/// group p % window_groups().
+inline constexpr int64_t kWindowGroups = 16;
+inline int64_t window_groups(int64_t prompts) { return prompts < kWindowGroups ? prompts : kWindowGroups; }
+
 /// A point with rows [d], one a token of all prompts: as a dump has it, or made of what it has (block_inputs.h).
 struct VectorSource {
   HookPoint point;

@@ -253,7 +253,7 @@ Json run_alignment(const AnalysisInput& input, H5File&) {
   const Templates templates(input, [&](double fraction) { progress(0.3 * fraction); });
   Json layers = Json::array();
   for (int64_t l = 0; l < dump.n_layers(); ++l) {
-    const std::vector<double> x_star = templates.at(l);
+    const std::vector<double> x_star = templates.at(l).all;
     const BlockAlignment block =
         measure_alignment(weights, static_cast<int>(l), templates.ordinary(l), x_star, templates.spike_dim(l));
     Json row = {{"layer", l}, {"template", templates.source(l)}};

@@ -13,21 +13,6 @@
 namespace spikescope {
 namespace {
 
-/// A number of the layers as a curve; `key` with its standard error where the results have one.
-Series layer_series(const Json& results, const char* name, const char* key, bool dashed = false) {
-  Series series{name, {}, {}, Series::Mark::line_and_points, dashed, false, {}};
-  const std::string error_key = std::string(key) + "_se";
-  for (const Json& layer : results.at("layers")) {
-    const double value = number_or_nan(layer.at(key));
-    const bool has_error = layer.contains(error_key) && layer.at(error_key).is_number();
-    series.x.push_back(layer.at("layer").get<double>());
-    series.y.push_back(value);
-    series.hover.push_back(fmt::format("layer {}, {}: {}{}", layer.at("layer").get<int64_t>(), name, number(value),
-                                       has_error ? " ± " + number(layer.at(error_key)) : ""));
-  }
-  return series;
-}
-
 std::string template_text(const Json& results) {
   return fmt::format(
       "x*: mean of what attention reads ({}) at spike tokens, outside plateaus (shaded) at the latest spike tokens or "
@@ -98,7 +83,8 @@ Figure heads_figure(const Json& results) {
     for (size_t head = 0; head < map.x.size(); ++head) {
       map.z.push_back(number_or_nan(layer.at("heads").at(head).at("logit_gap")));
       map.hover.push_back(
-          fmt::format("layer {}, head {}: {}", layer.at("layer").get<int64_t>(), head, number(map.z.back())));
+          fmt::format("layer {}, head {}: {}", layer.at("layer").get<int64_t>(), head,
+                      number_with_error(layer.at("heads").at(head), "logit_gap")));
     }
   }
   figure.content = std::move(map);
@@ -132,7 +118,7 @@ Table groups_table(const Json& results) {
        "contrast", "V gain of x*", "V gain of x", "value drain", "share of the spike dimension"},
       {}};
   table.caption = fmt::format(
-      "Means over layers and heads. V gains are over that of random vectors. Contrast: key gain of x* over that of x, "
+      "Means over layers and heads, ± the mean standard error over windows with the template as it is. V gains are over that of random vectors. Contrast: key gain of x* over that of x, "
       "both "
       "from the mean of x. Last: share of the mean q.k* that comes from the spike dimension of x* alone.{} {} {}.",
       results.at("gains_note").is_string() ? " Here " + results.at("gains_note").get<std::string>() + "." : "",
@@ -143,7 +129,7 @@ Table groups_table(const Json& results) {
         group.plateau ? "yes" : "no"};
     for (const char* key : {"cos_template", "cos_other", "positive", "cos_input", "logit_gap", "z", "key_norm_ratio",
                             "contrast", "v_gain_template", "v_gain_semantic", "drain", "spike_dim_share"})
-      row.push_back(number(group_mean(results, group, key)));
+      row.push_back(group_text(results, group, key));
     table.rows.push_back(std::move(row));
   }
   return table;

@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "stats/jackknife.h"
-#include "stats/moments.h"
 
 namespace spikescope {
 namespace {
@@ -67,6 +66,17 @@ double deviation_without(const Sums& all, const Sums* part) {
   return std::sqrt(std::max(0.0, spread) / mean_square);
 }
 
+/// [prompts].
+std::vector<Sums> window_sums(const TokenVectors& vectors) {
+  std::vector<Sums> windows;
+  for (int64_t prompt = 0; prompt < vectors.n_prompts(); ++prompt) {
+    windows.emplace_back(vectors.d);
+    const auto index = static_cast<size_t>(prompt);
+    for (int64_t i = vectors.offsets[index]; i < vectors.offsets[index + 1]; ++i) windows.back().add(vectors[i]);
+  }
+  return windows;
+}
+
 struct ScalarSums {
   double sum = 0.0, squares = 0.0, count = 0.0;
 };
@@ -80,16 +90,10 @@ double variation(const ScalarSums& s) {
 }  // namespace
 
 Constancy measure_constancy(const TokenVectors& vectors) {
-  std::vector<Sums> windows;
+  std::vector<Sums> windows = window_sums(vectors);
+  std::erase_if(windows, [](const Sums& window) { return window.count == 0; });
   Sums all(vectors.d);
-  for (int64_t prompt = 0; prompt < vectors.n_prompts(); ++prompt) {
-    const int64_t first = vectors.offsets[static_cast<size_t>(prompt)],
-                  last = vectors.offsets[static_cast<size_t>(prompt) + 1];
-    if (first == last) continue;
-    windows.emplace_back(vectors.d);
-    for (int64_t i = first; i < last; ++i) windows.back().add(vectors[i]);
-    all.add(windows.back());
-  }
+  for (const Sums& window : windows) all.add(window);
   std::vector<double> cosines, deviations;
   for (const Sums& window : windows) {
     cosines.push_back(cosine_without(all, &window));
@@ -121,13 +125,24 @@ Estimate measure_variation(const TokenVectors& vectors, int64_t dim) {
   return {variation(all), jackknife_error(left_out)};
 }
 
-double mean_cosine(const TokenVectors& vectors, std::span<const double> direction) {
-  Moments mean;
-  for (int64_t i = 0; i < vectors.size(); ++i) {
-    const double one = cosine(std::vector<double>(vectors[i].begin(), vectors[i].end()), direction);
-    if (!std::isnan(one)) mean.add(one);
-  }
-  return mean.mean();
+Estimate measure_agreement(const TokenVectors& vectors, const TokenVectors& others) {
+  const std::vector<Sums> own = window_sums(vectors), reference = window_sums(others);
+  Sums all(vectors.d), all_reference(others.d);
+  for (const Sums& window : own) all.add(window);
+  for (const Sums& window : reference) all_reference.add(window);
+  const auto without = [&](const Sums* part, const Sums* reference_part) {
+    const auto n = static_cast<double>(all.unit_count - (part ? part->unit_count : 0));
+    double product = 0.0;
+    for (size_t dim = 0; dim < all.units.size(); ++dim)
+      product += (all.units[dim] - (part ? part->units[dim] : 0.0)) *
+                 (all_reference.vectors[dim] - (reference_part ? reference_part->vectors[dim] : 0.0));
+    const double square = square_without(all_reference.vectors, reference_part ? &reference_part->vectors : nullptr);
+    return n > 0 && square > 0.0 ? product / (n * std::sqrt(square)) : kUndefined;
+  };
+  std::vector<double> left_out;
+  for (size_t window = 0; window < own.size(); ++window)
+    if (own[window].count + reference[window].count > 0) left_out.push_back(without(&own[window], &reference[window]));
+  return {without(nullptr, nullptr), jackknife_error(left_out)};
 }
 
 double cosine(std::span<const double> a, std::span<const double> b) {

@@ -28,8 +28,9 @@ Constancy measure_constancy(const TokenVectors& vectors);
 /// Coefficient of variation, std / |mean| (std over N), of dimension `dim` of the vectors.
 Estimate measure_variation(const TokenVectors& vectors, int64_t dim);
 
-/// Mean cosine of the vectors with a direction [d]; vectors of zeros left out, NaN where none is left.
-double mean_cosine(const TokenVectors& vectors, std::span<const double> direction);
+/// Mean cosine of the vectors with the mean of others of the same prompts; vectors of zeros left out. The jackknife
+/// leaves a window's vectors and others out together.
+Estimate measure_agreement(const TokenVectors& vectors, const TokenVectors& others);
 /// Cosine of two vectors [d]; NaN where one is zero or NaN.
 double cosine(std::span<const double> a, std::span<const double> b);
 

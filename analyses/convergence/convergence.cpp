@@ -18,6 +18,7 @@
 #include "analyses/token_vectors.h"
 #include "analyses/verdict.h"
 #include "io/hdf5.h"
+#include "stats/jackknife.h"
 
 namespace spikescope {
 namespace {
@@ -158,8 +159,9 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   const int64_t prefix = constant_prefix(dump), blocks = dump.n_layers();
 
   Json layers = Json::array();
-  std::vector<std::vector<double>> templates;
-  const std::vector<double> undefined(static_cast<size_t>(dump.d_model()), std::numeric_limits<double>::quiet_NaN());
+  std::vector<TemplateVector> templates;
+  const TemplateVector undefined{
+      std::vector<double>(static_cast<size_t>(dump.d_model()), std::numeric_limits<double>::quiet_NaN()), {}};
   std::vector<float> kept;
   for (int64_t l = 0; l < blocks; ++l) {
     const auto index = static_cast<size_t>(l);
@@ -173,20 +175,20 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
                          varying = tokens_where(spikes, [&](int64_t token) { return token >= prefix; });
     const int64_t count = count_of(spikes), constant = count - count_of(varying);
     templates.push_back(most_have_spikes(sets[index]) ? chosen.at(l) : undefined);
-    kept.insert(kept.end(), templates.back().begin(), templates.back().end());
+    kept.insert(kept.end(), templates.back().all.begin(), templates.back().all.end());
     layers.push_back({{"layer", l},
                       {"dim", dim < 0 ? Json(nullptr) : Json(dim)},
                       {"spike", measure(spikes)},
                       {"ordinary", measure(ordinary)},
                       {"inside", measure(inside)},
-                      {"inside_to_first", number_or_null(mean_cosine(read_vectors(dump, vectors, inside),
-                                                                     read_vectors(dump, vectors, first).mean()))},
                       {"constant", constant},
                       {"varying", constant > 0 ? measure(varying) : Json(nullptr)},
                       {"latest", most_have_spikes(sets[index]) ? Json(nullptr) : measure(template_tokens(sets[index]))},
                       {"random_first", measure.random_first()},
                       {"random_first_spikes", dump.random_first() > 0 ? Json(chosen.random_spikes(l)) : Json(nullptr)},
                       {"mlp", mlp_json(dump, chosen.inputs().mlp(l), spikes, ordinary)}});
+    add_estimate(layers.back(), "inside_to_first",
+                 measure_agreement(read_vectors(dump, vectors, inside), read_vectors(dump, vectors, first)));
     progress(0.4 + 0.6 * static_cast<double>(l + 1) / static_cast<double>(blocks));
   }
   arrays.write<float>("/templates", std::vector<int64_t>{blocks, dump.d_model()}, std::span<const float>(kept));
@@ -195,11 +197,18 @@ Json run_convergence(const AnalysisInput& input, H5File& arrays) {
   json["constant_prefix"] = prefix;
   json["random_first"] = dump.random_first();
   json["layers"] = std::move(layers);
-  json["across_layers"] = Json::array();
+  json["across_layers"] = json["across_layers_se"] = Json::array();
   for (const auto& a : templates) {
-    Json row = Json::array();
-    for (const auto& b : templates) row.push_back(number_or_null(cosine(a, b)));
+    Json row = Json::array(), errors = Json::array();
+    for (const auto& b : templates) {
+      std::vector<double> left_out;
+      for (size_t group = 0; group < std::min(a.left_out.size(), b.left_out.size()); ++group)
+        left_out.push_back(cosine(a.left_out[group], b.left_out[group]));
+      row.push_back(number_or_null(cosine(a.all, b.all)));
+      errors.push_back(number_or_null(jackknife_error(left_out)));
+    }
     json["across_layers"].push_back(std::move(row));
+    json["across_layers_se"].push_back(std::move(errors));
   }
   json["verdict"] = to_json(judge(json));
   return json;

@@ -67,8 +67,9 @@ Lines curves(const Json& results, const char* key) {
                    error = number_of(layer, curve.tokens, (std::string(key) + "_se").c_str());
       series.x.push_back(layer.at("layer").get<double>());
       series.y.push_back(value);
-      series.hover.push_back(fmt::format("layer {}, {}: {}{}", layer.at("layer").get<int64_t>(), curve.name,
-                                         number(value), std::isnan(error) ? "" : " ± " + number(error)));
+      series.errors.push_back(error);
+      series.hover.push_back(
+          fmt::format("layer {}, {}: {}", layer.at("layer").get<int64_t>(), curve.name, number(value, error)));
     }
     if (std::any_of(series.y.begin(), series.y.end(), [](double y) { return !std::isnan(y); }))
       lines.series.push_back(std::move(series));
@@ -123,13 +124,13 @@ Figure across_figure(const Json& results) {
   HeatMap map;
   map.z_label = "cosine";
   map.z_max = 1.0;
-  const Json& matrix = results.at("across_layers");
+  const Json &matrix = results.at("across_layers"), &errors = results.at("across_layers_se");
   for (size_t row = 0; row < matrix.size(); ++row) {
     map.x.push_back(static_cast<double>(row));
     map.y.push_back(static_cast<double>(row));
     for (size_t column = 0; column < matrix.size(); ++column) {
       map.z.push_back(number_or_nan(matrix.at(row).at(column)));
-      map.hover.push_back(fmt::format("layers {} and {}: {}", row, column, number(map.z.back())));
+      map.hover.push_back(fmt::format("layers {} and {}: {}", row, column, number(map.z.back(), number_or_nan(errors.at(row).at(column)))));
     }
   }
   figure.content = std::move(map);
@@ -142,7 +143,7 @@ std::string mean_text(const Json& results, const LayerGroup& group, const char* 
     return group_mean(results, group, [&](const Json& layer) { return number_of(layer, tokens, name.c_str()); });
   };
   const double value = mean(key), error = mean(std::string(key) + "_se");
-  return std::isnan(error) ? number(value) : fmt::format("{} ± {:.1g}", number(value), error);
+  return number(value, error);
 }
 
 Table groups_table(const Json& results) {

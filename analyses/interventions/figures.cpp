@@ -123,15 +123,14 @@ Table runs_table(const Json& results) {
   Table table{"interventions-table",
               "Loss and sinks by intervention",
               fmt::format("Loss in nats a token and standard error over windows; difference to the baseline, window by "
-                          "window; loss at position 0; share of heads that are sinks. {}.",
+                          "window; loss at position 0; share of heads that are sinks; ± standard errors over windows. {}.",
                           data_label(results)),
               {"intervention", "loss", "perplexity", "difference", "at position 0", "sinks"},
               {}};
   const auto add = [&](const Json& run, const std::string& name, const std::string& difference) {
-    const double se = number_or_nan(run.at("se"));
-    table.rows.push_back({name, number(run.at("loss")) + (std::isnan(se) ? "" : fmt::format(" ± {:.2g}", se)),
-                          number(run.at("perplexity")), difference, number(run.at("loss_position0")),
-                          percent(number_or_nan(run.at("sinks")))});
+    table.rows.push_back({name, number(number_or_nan(run.at("loss")), number_or_nan(run.at("se"))),
+                          number_with_error(run, "perplexity"), difference, number_with_error(run, "loss_position0"),
+                          percent(number_or_nan(run.at("sinks")), standard_error(run, "sinks"))});
   };
   add(results.at("baseline"), "baseline", "");
   for (const Json& run : results.at("runs")) {
@@ -164,6 +163,7 @@ Figure loss_figure(const Json& results) {
     Series& bars = series_of(run);
     bars.x.push_back(static_cast<double>(place));
     bars.y.push_back(difference(run));
+    bars.errors.push_back(standard_error(run, "difference"));
     bars.hover.push_back(fmt::format("{}\nloss {} ({})\nperplexity {}", run.at("name").get<std::string>(),
                                      number(run.at("loss")), difference_text(run), number(run.at("perplexity"))));
   }
@@ -197,6 +197,7 @@ std::optional<Figure> attention_figure(const Json& results) {
       series.x.push_back(static_cast<double>(series.x.size()));
       series.y.push_back(number_or_nan(value));
     }
+    for (const Json& error : pass->at("spike_attention_se")) series.errors.push_back(number_or_nan(error));
     lines.series.push_back(std::move(series));
   };
   add(&results.at("baseline"), "baseline", false);

@@ -74,9 +74,13 @@ Figure curve_figure(const Json& results, const Json& shape) {
                     {}};
       for (int64_t r = 0; r < rank; ++r) {
         series.x.push_back(static_cast<double>(r + 1));
-        series.y.push_back(group_mean(results, group, [&, key = key](const Json& layer) {
-          return curve_value(layer, matrix, key, static_cast<size_t>(r));
-        }));
+        const auto mean = [&, key = std::string(key)](const char* suffix) {
+          return group_mean(results, group, [&](const Json& layer) {
+            return curve_value(layer, matrix, (key + suffix).c_str(), static_cast<size_t>(r));
+          });
+        };
+        series.y.push_back(mean(""));
+        series.errors.push_back(mean("_se"));
       }
       lines.series.push_back(std::move(series));
     }
@@ -113,8 +117,10 @@ Figure layers_figure(const Json& results) {
     for (const Json& layer : results.at("layers")) {
       series.x.push_back(layer.at("layer").get<double>());
       series.y.push_back(matrix_value(results, layer, matrix, key));
+      series.errors.push_back(matrix_value(results, layer, matrix, (std::string(key) + "_se").c_str()));
       series.hover.push_back(fmt::format("layer {}, {}: {}\nk90 {:.0f}", layer.at("layer").get<int64_t>(), what,
-                                         number(series.y.back()), matrix_value(results, layer, matrix, "k90")));
+                                         number(series.y.back(), series.errors.back()),
+                                         matrix_value(results, layer, matrix, "k90")));
     }
     lines.series.push_back(std::move(series));
   }
@@ -153,12 +159,15 @@ Table groups_table(const Json& results) {
           return curve_value(layer, matrix, key, static_cast<size_t>(rank - 1));
         });
       };
+      const auto with_error = [&](const std::string& key) {
+        return number(matrix_mean(results, group, matrix, key.c_str()),
+                      matrix_mean(results, group, matrix, (key + "_se").c_str()));
+      };
       table.rows.push_back({group.first == group.last ? fmt::format("{}", group.first)
                                                       : fmt::format("{} to {}", group.first, group.last),
                             group.plateau ? "yes" : "no", matrix,
                             fmt::format("{:.0f}", matrix_mean(results, group, matrix, "k90")),
-                            number(matrix_mean(results, group, matrix, "template")),
-                            number(matrix_mean(results, group, matrix, "semantic")),
+                            with_error("template"), with_error("semantic"),
                             number(matrix_mean(results, group, matrix, "random")), number(last("curve_template")),
                             number(last("curve_semantic"))});
     }
@@ -166,7 +175,7 @@ Table groups_table(const Json& results) {
   table.caption = fmt::format(
       "C(k90): share of a vector's energy in the directions that hold 90 % of the matrix' energy, of the template, of "
       "ordinary tokens, of random vectors; all: in all directions that the matrix does not map to zero. Means over "
-      "layers{}. {}.",
+      "layers{}, ± the mean standard error over windows. {}.",
       by_head.empty() ? "" : fmt::format(" (of {}: C(k90) of each KV head alone, means over these)", join_words(by_head)),
       data_label(results));
   return table;

@@ -23,6 +23,7 @@
 #include "io/hdf5.h"
 #include "model/gemm.h"
 #include "model/weights.h"
+#include "stats/jackknife.h"
 #include "stats/moments.h"
 #include "stats/spectrum.h"
 
@@ -41,13 +42,21 @@ constexpr double kCurveUnit = 1e-8;
 
 /// What the matrices are applied to: the template, and ordinary tokens.
 struct Vectors {
-  std::vector<float> of_template;
+  std::vector<float> of_template;  ///< [1 + groups, d]: all windows', then without one group of them each
   TokenVectors ordinary;
 };
 
+Vectors vectors_of(const TemplateVector& star, TokenVectors ordinary) {
+  Vectors vectors{{star.all.begin(), star.all.end()}, std::move(ordinary)};
+  for (const auto& mean : star.left_out)
+    vectors.of_template.insert(vectors.of_template.end(), mean.begin(), mean.end());
+  return vectors;
+}
+
 Vectors latents_of(const LatentReader& read, const Vectors& inputs) {
   Vectors latents{read(inputs.of_template), {}};
-  latents.ordinary.d = static_cast<int64_t>(latents.of_template.size());
+  const size_t templates = inputs.of_template.size() / static_cast<size_t>(inputs.ordinary.d);
+  latents.ordinary.d = static_cast<int64_t>(latents.of_template.size() / templates);
   latents.ordinary.offsets = inputs.ordinary.offsets;
   latents.ordinary.values = read(inputs.ordinary.values);
   return latents;
@@ -57,15 +66,25 @@ Vectors latents_of(const LatentReader& read, const Vectors& inputs) {
 struct MatrixEnergies {
   std::vector<double> singular_values;
   int64_t k90 = 0;
-  std::vector<double> of_template, of_semantic;  ///< C(R), [rank]
-  Moments semantic;                              ///< C(k90), over windows
+  std::vector<double> of_template, of_semantic;        ///< C(R), [rank]
+  std::vector<double> template_error, semantic_error;  ///< their standard errors over windows, [rank]
 };
 
 MatrixEnergies measure(std::span<const float> values, int64_t rows, const Vectors& vectors) {
   const TokenVectors& ordinary = vectors.ordinary;
   const Spectrum spectrum(values, rows, ordinary.d);
-  MatrixEnergies result{
-      spectrum.singular_values(), spectrum.leading(kShare), spectrum.energy(vectors.of_template), {}, {}};
+  const auto d = static_cast<size_t>(ordinary.d);
+  const auto energy_of_template = [&](size_t row) {
+    return spectrum.energy(std::span(vectors.of_template).subspan(row * d, d));
+  };
+  MatrixEnergies result{spectrum.singular_values(), spectrum.leading(kShare), energy_of_template(0), {}, {}, {}};
+  std::vector<std::vector<double>> left_out;  // [rank][groups]
+  left_out.resize(result.of_template.size());
+  for (size_t row = 1; row < vectors.of_template.size() / d; ++row) {
+    const std::vector<double> without = energy_of_template(row);
+    for (size_t r = 0; r < left_out.size(); ++r) left_out[r].push_back(without[r]);
+  }
+  for (const auto& of_rank : left_out) result.template_error.push_back(jackknife_error(of_rank));
   std::vector<Moments> curve(static_cast<size_t>(spectrum.rank()));
   for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
     const int64_t first = ordinary.offsets[static_cast<size_t>(prompt)],
@@ -76,21 +95,25 @@ MatrixEnergies measure(std::span<const float> values, int64_t rows, const Vector
     if (std::isnan(window.back())) continue;
     for (size_t r = 0; r < curve.size(); ++r) curve[r].add(window[r]);
   }
-  for (const Moments& at : curve) result.of_semantic.push_back(at.mean());
-  if (result.k90 > 0) result.semantic = curve[static_cast<size_t>(result.k90 - 1)];
+  for (const Moments& at : curve) {
+    result.of_semantic.push_back(at.mean());
+    result.semantic_error.push_back(at.standard_error());
+  }
   return result;
 }
 
 /// `columns`: of the matrix. Nothing of a matrix that was not decomposed: the same keys, null.
 Json at_k90(const MatrixEnergies& energies, int64_t columns) {
-  if (energies.singular_values.empty())
-    return {{"k90", nullptr}, {"template", nullptr}, {"semantic", nullptr}, {"semantic_se", nullptr}, {"random", nullptr}};
-  const auto index = static_cast<size_t>(energies.k90 - 1);
-  return {{"k90", energies.k90},
-          {"template", energies.k90 > 0 ? number_or_null(energies.of_template[index]) : Json(nullptr)},
-          {"semantic", number_or_null(energies.semantic.mean())},
-          {"semantic_se", number_or_null(energies.semantic.standard_error())},
-          {"random", static_cast<double>(energies.k90) / static_cast<double>(columns)}};
+  const bool known = !energies.singular_values.empty();
+  const auto at = [&](const std::vector<double>& curve) {
+    return known && energies.k90 > 0 ? number_or_null(curve[static_cast<size_t>(energies.k90 - 1)]) : Json(nullptr);
+  };
+  return {{"k90", known ? Json(energies.k90) : Json(nullptr)},
+          {"template", at(energies.of_template)},
+          {"template_se", at(energies.template_error)},
+          {"semantic", at(energies.of_semantic)},
+          {"semantic_se", at(energies.semantic_error)},
+          {"random", known ? Json(static_cast<double>(energies.k90) / static_cast<double>(columns)) : Json(nullptr)}};
 }
 
 Json curve_json(const std::vector<double>& curve) {
@@ -99,29 +122,41 @@ Json curve_json(const std::vector<double>& curve) {
   return json;
 }
 
-/// The curves of one of the matrices in all blocks, for the .h5; NaN where it was not decomposed.
-struct Curves {
-  int64_t blocks, rank;
-  std::vector<double> singular_values, of_template, of_semantic;
+struct Curve {
+  const char* name;
+  std::vector<double> MatrixEnergies::*values;
+};
+constexpr Curve kCurves[] = {{"curve_template", &MatrixEnergies::of_template},
+                             {"curve_template_se", &MatrixEnergies::template_error},
+                             {"curve_semantic", &MatrixEnergies::of_semantic},
+                             {"curve_semantic_se", &MatrixEnergies::semantic_error}};
 
-  Curves(int64_t blocks, int64_t rank)
-      : blocks(blocks),
-        rank(rank),
-        singular_values(static_cast<size_t>(blocks * rank), std::numeric_limits<double>::quiet_NaN()),
-        of_template(singular_values),
-        of_semantic(singular_values) {}
+/// The curves of one of the matrices in all blocks, for the .h5; NaN where it was not decomposed.
+class CurveArrays {
+ public:
+  CurveArrays(int64_t blocks, int64_t rank)
+      : blocks_(blocks),
+        rank_(rank),
+        singular_values_(static_cast<size_t>(blocks * rank), std::numeric_limits<double>::quiet_NaN()),
+        curves_(std::size(kCurves), singular_values_) {}
   void put(int64_t block, const MatrixEnergies& energies) {
-    const auto place = [&](std::vector<double>& all) { return all.begin() + block * rank; };
-    std::copy(energies.singular_values.begin(), energies.singular_values.end(), place(singular_values));
-    std::copy(energies.of_template.begin(), energies.of_template.end(), place(of_template));
-    std::copy(energies.of_semantic.begin(), energies.of_semantic.end(), place(of_semantic));
+    const auto copy = [&](const std::vector<double>& from, std::vector<double>& to) {
+      std::copy(from.begin(), from.end(), to.begin() + block * rank_);
+    };
+    copy(energies.singular_values, singular_values_);
+    for (size_t i = 0; i < curves_.size(); ++i) copy(energies.*kCurves[i].values, curves_[i]);
   }
-  void write(H5File& arrays, const std::string& name) const {
-    const std::vector<int64_t> shape = {blocks, rank};
-    arrays.write<double>("/" + name + "/singular_values", shape, std::span<const double>(singular_values));
-    arrays.write<double>("/" + name + "/curve_template", shape, std::span<const double>(of_template));
-    arrays.write<double>("/" + name + "/curve_semantic", shape, std::span<const double>(of_semantic));
+  void write(H5File& arrays, const std::string& matrix) const {
+    const std::vector<int64_t> shape = {blocks_, rank_};
+    arrays.write<double>("/" + matrix + "/singular_values", shape, std::span<const double>(singular_values_));
+    for (size_t i = 0; i < curves_.size(); ++i)
+      arrays.write<double>("/" + matrix + "/" + kCurves[i].name, shape, std::span<const double>(curves_[i]));
   }
+
+ private:
+  int64_t blocks_, rank_;
+  std::vector<double> singular_values_;
+  std::vector<std::vector<double>> curves_;
 };
 
 /// The results of a block whose parts are measured, by matrix.
@@ -130,7 +165,7 @@ Json matrices_json(const std::vector<Matrix>& matrices, const std::vector<Part>&
   Json json = Json::object();
   for (const Matrix& matrix : matrices) {
     Json row = at_k90({}, matrix.columns);
-    row["curve_template"] = row["curve_semantic"] = Json::array();
+    for (const Curve& curve : kCurves) row[curve.name] = Json::array();
     row["kv_heads"] = std::vector<Json>(static_cast<size_t>(matrix.kv_heads));
     json[matrix.name] = std::move(row);
   }
@@ -142,8 +177,7 @@ Json matrices_json(const std::vector<Matrix>& matrices, const std::vector<Part>&
       continue;
     }
     row.update(values);
-    row["curve_template"] = curve_json(energies[i].of_template);
-    row["curve_semantic"] = curve_json(energies[i].of_semantic);
+    for (const Curve& curve : kCurves) row[curve.name] = curve_json(energies[i].*curve.values);
   }
   return json;
 }
@@ -204,7 +238,7 @@ Json run_null_space(const AnalysisInput& input, H5File& arrays) {
   constexpr double kScan = 0.05;  // of the bar
   const Templates templates(input, [&](double fraction) { progress(kScan * fraction); });
 
-  int64_t vectors = 1;
+  int64_t vectors = 1 + window_groups(dump.tokens().n_prompts());
   for (const auto& window : templates.ordinary_tokens()) vectors += static_cast<int64_t>(window.size());
   const std::vector<Plateau> plateaus = find_plateaus(templates.states());
   const auto plan_of = [&](const LayerChoice& chosen) {
@@ -217,7 +251,7 @@ Json run_null_space(const AnalysisInput& input, H5File& arrays) {
   if (input.note && each * work >= kWorthSaying) input.note(plan_text(plan, blocks, each * work, each * of_all));
 
   Json layers = Json::array();
-  std::vector<Curves> curves;
+  std::vector<CurveArrays> curves;
   for (const Matrix& matrix : plan.matrices) curves.emplace_back(blocks, matrix.rank());
   double done = 0.0, all = 0.0;
   std::mutex mutex;
@@ -225,8 +259,7 @@ Json run_null_space(const AnalysisInput& input, H5File& arrays) {
     for (const Part& part : plan.parts(l)) all += part.work;
   const auto began = std::chrono::steady_clock::now();
   for (int64_t l = 0; l < blocks; ++l) {
-    const std::vector<double> mean = templates.at(l);
-    const Vectors inputs{{mean.begin(), mean.end()}, templates.ordinary(l)};
+    const Vectors inputs = vectors_of(templates.at(l), templates.ordinary(l));
     Vectors latents;
     if (weights.architecture().latent) latents = latents_of(LatentReader(weights, static_cast<int>(l)), inputs);
     const std::vector<std::vector<float>> values = read_matrices(weights, static_cast<int>(l));

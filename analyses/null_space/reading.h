@@ -12,7 +12,7 @@ namespace spikescope {
 std::string value_matrix(const Json& results);
 /// Whether the matrix with all heads stacked was decomposed in every block.
 bool stacked_everywhere(const Json& results, const std::string& matrix);
-/// "k90", "template", "semantic" or "random" of one layer: of the stacked matrix, or, where not every block has that,
+/// "k90", "template", "semantic" (or "_se" of these) or "random" of one layer: of the stacked matrix, or, where not every block has that,
 /// the mean over the KV heads, so that layers compare. NaN where undefined.
 double matrix_value(const Json& results, const Json& layer, const std::string& matrix, const char* key);
 /// Its mean over the layers of a group.

@@ -122,28 +122,26 @@ BlockBands bands_of(const Architecture& a, const Turning& turning, const Sums& s
 }  // namespace
 
 BlockBandsWithError measure_block_bands(const ModelWeights& weights, int layer, const Turning& turning,
-                                        const TokenVectors& ordinary, std::span<const double> x_star) {
+                                        const TokenVectors& ordinary, const TemplateVector& x_star) {
   const Architecture& a = weights.architecture();
   const Reader reader(weights, layer, turning);
-  const std::vector<Vector> key_stars = reader.keys(x_star);
-  std::vector<Sums> groups;
-  int64_t windows = 0;
+  const std::vector<Vector> key_stars = reader.keys(x_star.all);
+  std::vector<Sums> groups(static_cast<size_t>(window_groups(ordinary.n_prompts())), Sums(a, turning.pairs()));
   for (int64_t prompt = 0; prompt < ordinary.n_prompts(); ++prompt) {
     const int64_t first = ordinary.offsets[static_cast<size_t>(prompt)],
                   count = ordinary.offsets[static_cast<size_t>(prompt) + 1] - first;
-    if (count == 0) continue;
-    const auto group = static_cast<size_t>(windows++ % kWindowGroups);
-    if (group == groups.size()) groups.emplace_back(a, turning.pairs());
-    reader.add_to(groups[group], ordinary[first].data(), count);
+    if (count > 0) reader.add_to(groups[static_cast<size_t>(prompt) % groups.size()], ordinary[first].data(), count);
   }
   Sums all(a, turning.pairs());
   for (const Sums& group : groups) all.add_all(group, 1.0);
   BlockBandsWithError result{bands_of(a, turning, all, key_stars), {}};
-  if (groups.size() < 2) return result;
-  for (const Sums& group : groups) {
+  const auto has_all = [&](const Sums& group) { return group.tokens == all.tokens; };
+  if (std::any_of(groups.begin(), groups.end(), has_all)) return result;
+  for (size_t group = 0; group < groups.size(); ++group) {
     Sums rest = all;
-    rest.add_all(group, -1.0);
-    result.left_out.push_back(bands_of(a, turning, rest, key_stars));
+    rest.add_all(groups[group], -1.0);
+    result.left_out.push_back(bands_of(
+        a, turning, rest, x_star.left_out.empty() ? key_stars : reader.keys(x_star.left_out[group])));
   }
   return result;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "analyses/rope_bands/bands.h"
+#include "analyses/templates.h"
 #include "analyses/token_vectors.h"
 #include "model/weights.h"
 
@@ -30,17 +31,14 @@ struct BlockBands {
 
 struct BlockBandsWithError {
   BlockBands all;
-  /// The same without one group of windows each, for the jackknife.
+  /// The same without one group of windows each, for the jackknife; empty where only one group has ordinary tokens.
   std::vector<BlockBands> left_out;
 };
 
-/// Windows are dealt into so many groups at most.
-inline constexpr int64_t kWindowGroups = 16;
-
 /// Measures a block whose weights are linear (no latent attention) with queries and keys as positions turn them: with
-/// bias, limit and QK-norm. `x_star` [d], finite. Products are those of the forward pass, sums are in double. Throws
+/// bias, limit and QK-norm. `x_star` finite; one without left_out stays the same in all groups. Products are those of the forward pass, sums are in double. Throws
 /// Error as ModelWeights::read does.
 BlockBandsWithError measure_block_bands(const ModelWeights& weights, int layer, const Turning& turning,
-                                        const TokenVectors& ordinary, std::span<const double> x_star);
+                                        const TokenVectors& ordinary, const TemplateVector& x_star);
 
 }  // namespace spikescope

@@ -125,7 +125,7 @@ Figure logit_figure(const Json& results, const H5File& arrays, const LayerGroup&
       "Logit of the mean query of ordinary tokens with the template's key and with the mean ordinary key, by their "
       "distance. Over distance the logit of a head has a standard deviation of {} with the template and {} with the "
       "mean ordinary key. {} {}.",
-      number(group_mean(results, group, "sigma_template")), number(group_mean(results, group, "sigma_semantic")),
+      group_text(results, group, "sigma_template"), group_text(results, group, "sigma_semantic"),
       kMeans, data_label(results));
   figure.x.label = "distance in tokens";
   figure.y.label = "logit";
@@ -133,23 +133,12 @@ Figure logit_figure(const Json& results, const H5File& arrays, const LayerGroup&
   return figure;
 }
 
-Series layer_series(const Json& results, const char* name, const char* key, bool dashed = false) {
-  Series series{name, {}, {}, Series::Mark::line_and_points, dashed, false, {}};
-  for (const Json& layer : results.at("layers")) {
-    series.x.push_back(layer.at("layer").get<double>());
-    series.y.push_back(number_or_nan(layer.at(key)));
-    series.hover.push_back(
-        fmt::format("layer {}, {}: {}", layer.at("layer").get<int64_t>(), name, number(series.y.back())));
-  }
-  return series;
-}
-
 /// "0.74 in layers 3 to 9 and 0.80 in layers 12 to 28".
 std::string by_group(const Json& results, const char* key) {
   std::vector<std::string> words;
   for (const LayerGroup& group : shown_groups(results))
     words.push_back(
-        fmt::format("{} in {}", number(group_mean(results, group, key)), layer_range(group.first, group.last)));
+        fmt::format("{} in {}", group_text(results, group, key), layer_range(group.first, group.last)));
   return join_words(words);
 }
 
@@ -201,7 +190,7 @@ Table groups_table(const Json& results) {
        "zone: amplitude", "pairs", "logit", "logit at 0", "mean logit", "sigma of k*", "of the mean k"},
       {}};
   table.caption = fmt::format(
-      "Means over layers and heads, distances 0 to {}. Stable energy: share of a key's energy in stable pairs; zone: "
+      "Means over layers and heads, distances 0 to {}, ± the mean standard error over windows (jackknife). Stable energy: share of a key's energy in stable pairs; zone: "
       "share of the amplitude, of the pairs and (median head) of the mean logit in the zone of rotational "
       "stability. {}.",
       results.at("dmax").get<int64_t>(), data_label(results));
@@ -212,7 +201,7 @@ Table groups_table(const Json& results) {
     for (const char* key : {"pairs", "stable_pairs", "stable_energy_template", "stable_energy_semantic",
                             "coherence_stable", "coherence_unstable", "zone_share", "zone_pairs", "zone_logit_share",
                             "logit_template", "logit_template_mean", "sigma_template", "sigma_semantic"})
-      row.push_back(number(group_mean(results, group, key)));
+      row.push_back(group_text(results, group, key));
     table.rows.push_back(std::move(row));
   }
   return table;

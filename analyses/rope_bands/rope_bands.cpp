@@ -112,10 +112,12 @@ void add_layer(Json& row, const Turning& turning, const BlockBandsWithError& ban
   for (const HeadKey& key : kHeadKeys)
     add_with_error(row, key.name, bands, [&](const BlockBands& block) { return mean_over(block.heads, key.value); });
   add_with_error(row, kZoneLogitShare, bands, median_zone_logit_share);
-  for (const HeadBands& head : bands.all.heads) {
+  for (size_t head = 0; head < bands.all.heads.size(); ++head) {
     Json one;
-    for (const HeadKey& key : kHeadKeys) one[key.name] = number_or_null(key.value(head));
-    one[kZoneLogitShare] = number_or_null(head.of_template.zone_logit_share);
+    for (const HeadKey& key : kHeadKeys)
+      add_with_error(one, key.name, bands, [&](const BlockBands& block) { return key.value(block.heads[head]); });
+    add_with_error(one, kZoneLogitShare, bands,
+                   [&](const BlockBands& block) { return block.heads[head].of_template.zone_logit_share; });
     row["heads"].push_back(std::move(one));
   }
 }

@@ -7,6 +7,7 @@
 #include "analyses/parallel.h"
 #include "analyses/sinks/bias.h"
 #include "base/fail.h"
+#include "stats/jackknife.h"
 
 namespace spikescope {
 namespace {
@@ -108,6 +109,36 @@ void measure_bias(const DumpReader& dump, const SinkStatistics& sinks, const Wei
 }
 
 }  // namespace
+
+SinkRate sink_rate(std::span<const WindowAlpha> blocks) {
+  const size_t windows = blocks.empty() ? 0 : blocks[0].size();
+  std::vector<std::vector<double>> sums;  // [blocks][heads], over windows
+  for (const WindowAlpha& block : blocks) {
+    sums.emplace_back(windows > 0 ? block[0].size() : 0);
+    for (const auto& heads : block)
+      for (size_t head = 0; head < heads.size(); ++head) sums.back()[head] += heads[head];
+  }
+  const auto without = [&](std::optional<size_t> left_out) {
+    const auto count = static_cast<double>(windows - (left_out ? 1 : 0));
+    Moments rate, alpha;
+    for (size_t block = 0; block < sums.size() && count > 0; ++block) {
+      for (size_t head = 0; head < sums[block].size(); ++head) {
+        const double mean = (sums[block][head] - (left_out ? blocks[block][*left_out][head] : 0.0)) / count;
+        rate.add(mean > kSinkAlpha ? 1.0 : 0.0);
+        alpha.add(mean);
+      }
+    }
+    return std::pair(rate.mean(), alpha.mean());
+  };
+  std::vector<double> rates, alphas;
+  for (size_t window = 0; window < windows; ++window) {
+    const auto [rate, alpha] = without(window);
+    rates.push_back(rate);
+    alphas.push_back(alpha);
+  }
+  const auto [rate, alpha] = without(std::nullopt);
+  return {{rate, jackknife_error(rates)}, {alpha, jackknife_error(alphas)}};
+}
 
 BlockSinks measure_block(const DumpReader& dump, const SinkStatistics& sinks, const Weight& w_o,
                          const std::vector<SpikeSet>& sets, int64_t block, int64_t first_query) {

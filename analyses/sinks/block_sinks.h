@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "analyses/spike_sets.h"
 #include "capture/dump.h"
 #include "model/weights.h"
 #include "stats/moments.h"
+#include "stats/window_mean.h"
 
 namespace spikescope {
 
@@ -17,7 +19,7 @@ inline constexpr double kSinkAlpha = 0.3;
 struct BlockSinks {
   std::vector<Moments> alpha;    ///< [heads], over windows: attention on the first token, queries t >= 1
   std::vector<Moments> entropy;  ///< [heads], over windows
-  std::vector<std::vector<double>> window_alpha;  ///< [windows of two tokens or more][heads]
+  std::vector<std::vector<double>> window_alpha;  ///< WindowAlpha
   Moments mean_entropy;                           ///< over windows: mean over heads
   Moments mass;                  ///< over windows: attention on the spike tokens
   std::vector<double> window_mass;  ///< the same of each of these windows
@@ -27,6 +29,16 @@ struct BlockSinks {
   std::vector<double> cosine_sums, biased_queries, queries;
   std::vector<float> received;  ///< [N] attention that each token gets: mean over heads and queries t >= 1
 };
+
+/// Alpha of the heads of one block, [windows of two tokens or more][heads].
+using WindowAlpha = std::vector<std::vector<double>>;
+/// Over the heads of some blocks (of the same windows), with standard errors over windows (jackknife); NaN where
+/// undefined.
+struct SinkRate {
+  WindowMean rate;   ///< share of heads with alpha > kSinkAlpha
+  WindowMean alpha;  ///< mean alpha
+};
+SinkRate sink_rate(std::span<const WindowAlpha> blocks);
 
 /// Measures `block`. Mass and bias are over queries t >= first_query (1 or SinkStatistics::kLateQuery) of the windows
 /// that have any. Without `w_o` (an empty Weight) the bias is left out. Throws Error when `sinks` does not fit the

@@ -25,21 +25,6 @@ std::string blocks_text(const LayerGroup& group) {
                                    : fmt::format("blocks {} to {}", group.first, group.last);
 }
 
-/// Mean of a key of the heads over the blocks of a group.
-double group_head_mean(const Json& results, const LayerGroup& group, double (*value_of)(double)) {
-  Moments mean;
-  for (int64_t block = group.first; block <= group.last; ++block) {
-    for (const Json& head : results.at("layers").at(static_cast<size_t>(block)).at("heads")) {
-      const double alpha = number_or_nan(head.at("alpha"));
-      if (!std::isnan(alpha)) mean.add(value_of(alpha));
-    }
-  }
-  return mean.mean();
-}
-
-double as_is(double alpha) { return alpha; }
-double is_sink(double alpha) { return alpha > kSinkAlpha ? 1.0 : 0.0; }
-
 std::string summary(const Json& results) {
   size_t heads = 0;
   for (const Json& layer : results.at("layers")) heads += layer.at("heads").size();
@@ -47,13 +32,16 @@ std::string summary(const Json& results) {
   std::string text = fmt::format(
       "{} of the {} heads are sinks: they put more than 0.3 of their attention on the first token, where the mean over "
       "all heads is {}.",
-      percent(results.at("sink_rate")), heads, number(results.at("mean_alpha")));
+      percent(results.at("sink_rate"), standard_error(results, "sink_rate")), heads,
+      number_with_error(results, "mean_alpha"));
   const std::vector<LayerGroup> groups = layer_groups(results);
   std::vector<std::string> with, without;
   for (const LayerGroup& group : groups) {
     const double mass = group_mean(results, group, group.plateau ? "mass" : "latest_mass");
     if (!std::isnan(mass)) {
-      (group.plateau ? with : without).push_back(fmt::format("{} ({})", number(mass), blocks_text(group)));
+      (group.plateau ? with : without)
+          .push_back(fmt::format("{} ({})", group_text(results, group, group.plateau ? "mass" : "latest_mass"),
+                                 blocks_text(group)));
     }
   }
   if (with.empty()) return text + " No spikes stand beside them.";
@@ -84,7 +72,8 @@ Table groups_table(const Json& results) {
                "mass on latest spike tokens", "entropy", "|B| / |o|", "cosine of B"},
               {}};
   table.caption = fmt::format(
-      "Means over the blocks of each range and the queries t >= {} (rate, first token and entropy: t >= 1). Mass: "
+      "Means over the blocks of each range and the queries t >= {} (rate, first token and entropy: t >= 1), ± the mean "
+      "standard error over windows. Mass: "
       "attention on all spike tokens of the state, or on the latest ones up to it; entropy: over log(t + 1); B: what "
       "the spike tokens add to the attention output o. {}.",
       results.at("mass_from_query").get<int64_t>(), data_label(results));
@@ -93,10 +82,10 @@ Table groups_table(const Json& results) {
   for (const LayerGroup& group : layer_groups(results)) {
     table.rows.push_back(
         {group.first == group.last ? fmt::format("{}", group.first) : fmt::format("{} to {}", group.first, group.last),
-         group.plateau ? "yes" : "no", percent(group_head_mean(results, group, is_sink)),
-         number(group_head_mean(results, group, as_is)), number(group_mean(results, group, "mass")),
-         number(group_mean(results, group, "latest_mass")), number(group_mean(results, group, "entropy")),
-         number(group_mean(results, group, "bias_ratio")), number(group_mean(results, group, "bias_cosine"))});
+         group.plateau ? "yes" : "no"});
+    for (const char* key :
+         {"sink_rate", "mean_alpha", "mass", "latest_mass", "entropy", "bias_ratio", "bias_cosine"})
+      table.rows.back().push_back(group_text(results, group, key));
   }
   return table;
 }
@@ -120,46 +109,37 @@ Figure alpha_figure(const Json& results) {
     for (size_t head = 0; head < map.x.size(); ++head) {
       map.z.push_back(number_or_nan(layer.at("heads").at(head).at("alpha")));
       map.hover.push_back(
-          fmt::format("block {}, head {}: {}", layer.at("block").get<int64_t>(), head, number(map.z.back())));
+          fmt::format("block {}, head {}: {}", layer.at("block").get<int64_t>(), head,
+                      number_with_error(layer.at("heads").at(head), "alpha")));
     }
   }
   figure.content = std::move(map);
   return figure;
 }
 
-/// A curve over the blocks; `value` takes a row of `layers`.
-template <class Value>
-Series block_series(const Json& results, const std::string& name, Value value) {
-  Series series{name, {}, {}, Series::Mark::line_and_points, false, false, {}};
+/// A key of `layers` as a curve over the blocks, with its errors.
+Series block_series(const Json& results, const std::string& name, const std::string& key) {
+  Series series{name, {}, {}, Series::Mark::line_and_points, false, false, {}, {}};
   for (const Json& layer : results.at("layers")) {
     series.x.push_back(layer.at("block").get<double>());
-    series.y.push_back(value(layer));
+    series.y.push_back(number_or_nan(layer.at(key)));
+    series.errors.push_back(standard_error(layer, key));
     series.hover.push_back(
-        fmt::format("block {}\n{}: {}", layer.at("block").get<int64_t>(), name, number(series.y.back())));
+        fmt::format("block {}\n{}: {}", layer.at("block").get<int64_t>(), name, number_with_error(layer, key)));
   }
   return series;
 }
 
 Figure rate_figure(const Json& results) {
   Lines lines;
-  lines.series.push_back(block_series(results, "sink rate", [](const Json& layer) {
-    Moments rate;
-    for (const Json& head : layer.at("heads")) {
-      const double alpha = number_or_nan(head.at("alpha"));
-      if (!std::isnan(alpha)) rate.add(is_sink(alpha));
-    }
-    return rate.mean();
-  }));
-  lines.series.push_back(
-      block_series(results, "mass on spike tokens", [](const Json& layer) { return number_or_nan(layer.at("mass")); }));
-  lines.series.push_back(block_series(results, "mass on latest spike tokens",
-                                      [](const Json& layer) { return number_or_nan(layer.at("latest_mass")); }));
+  lines.series.push_back(block_series(results, "sink rate", "sink_rate"));
+  lines.series.push_back(block_series(results, "mass on spike tokens", "mass"));
+  lines.series.push_back(block_series(results, "mass on latest spike tokens", "latest_mass"));
   lines.series.back().mark = Series::Mark::line;
   const bool any_spike = std::any_of(results.at("layers").begin(), results.at("layers").end(),
                                      [](const Json& layer) { return layer.at("spike").is_number(); });
   if (any_spike) {
-    Series spike =
-        block_series(results, "largest spike", [](const Json& layer) { return number_or_nan(layer.at("spike")); });
+    Series spike = block_series(results, "largest spike", "spike");
     spike.right_axis = true;
     spike.dashed = true;
     lines.series.push_back(std::move(spike));
@@ -188,8 +168,7 @@ Figure bias_figure(const Json& results) {
   const std::pair<const char*, const char*> curves[] = {
       {"entropy", "entropy"}, {"|B| / |o|", "bias_ratio"}, {"cosine of B with its mean", "bias_cosine"}};
   for (const auto& [name, key] : curves) {
-    Series series =
-        block_series(results, name, [key = key](const Json& layer) { return number_or_nan(layer.at(key)); });
+    Series series = block_series(results, name, key);
     if (!std::all_of(series.y.begin(), series.y.end(), [](double y) { return std::isnan(y); }))
       lines.series.push_back(std::move(series));
   }

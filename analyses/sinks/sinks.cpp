@@ -88,6 +88,9 @@ Json block_json(const BlockSinks& sinks, const std::vector<SpikeSet>& sets, cons
     for (const TokenSpike& token : state.spikes[prompt]) spike = std::max<double>(spike, std::abs(token.dims[0].value));
   }
   Json json = {{"block", block}};
+  const SinkRate rate = sink_rate(std::span(&sinks.window_alpha, 1));
+  add_estimate(json, "sink_rate", rate.rate.mean, rate.rate.standard_error);
+  add_estimate(json, "mean_alpha", rate.alpha.mean, rate.alpha.standard_error);
   add_mean(json, "mass", sinks.mass);
   add_mean(json, "latest_mass", sinks.latest_mass);
   add_mean(json, "entropy", sinks.mean_entropy);
@@ -119,19 +122,6 @@ void add_jackknife(Json& json, const std::string& key, size_t windows, const Sta
 
 /// What is known of all blocks together.
 Json summary_json(const std::vector<BlockSinks>& blocks, const std::vector<std::vector<SpikeSet>>& sets) {
-  /// Mean over all heads of all blocks of a function of alpha.
-  const auto mean_of = [&](int64_t left_out, const auto& function) {
-    Moments heads;
-    for (const BlockSinks& block : blocks) {
-      for (size_t head = 0; head < block.alpha.size(); ++head) {
-        Moments alpha;
-        for (size_t window = 0; window < block.window_alpha.size(); ++window)
-          if (static_cast<int64_t>(window) != left_out) alpha.add(block.window_alpha[window][head]);
-        if (alpha.count() > 0) heads.add(function(alpha.mean()));
-      }
-    }
-    return heads.mean();
-  };
   // Spikes are present or not by all windows, also where one is left out.
   const auto mass_correlation = [&](int64_t left_out) {
     std::vector<double> mass, present;
@@ -142,11 +132,12 @@ Json summary_json(const std::vector<BlockSinks>& blocks, const std::vector<std::
     }
     return correlation(present, mass);
   };
-  const size_t windows = blocks.empty() ? 0 : blocks[0].window_alpha.size();
+  std::vector<WindowAlpha> alphas;
+  for (const BlockSinks& block : blocks) alphas.push_back(block.window_alpha);
+  const SinkRate sinks = sink_rate(alphas);
   Json json;
-  add_jackknife(json, "sink_rate", windows,
-                [&](int64_t w) { return mean_of(w, [](double alpha) { return alpha > kSinkAlpha ? 1.0 : 0.0; }); });
-  add_jackknife(json, "mean_alpha", windows, [&](int64_t w) { return mean_of(w, [](double alpha) { return alpha; }); });
+  add_estimate(json, "sink_rate", sinks.rate.mean, sinks.rate.standard_error);
+  add_estimate(json, "mean_alpha", sinks.alpha.mean, sinks.alpha.standard_error);
   add_jackknife(json, "spike_mass_correlation", blocks.empty() ? 0 : blocks[0].window_mass.size(), mass_correlation);
   return json;
 }

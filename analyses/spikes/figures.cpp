@@ -181,7 +181,9 @@ Figure writers_figure(const Json& results) {
       const double change = writer.at(key);
       series->x.push_back(x);
       series->y.push_back(change / level);
-      series->hover.push_back(fmt::format("block {}, {}\ndimension {}: {}", block, series->name, dim, number(change)));
+      series->errors.push_back(standard_error(writer, key) / std::abs(level));
+      series->hover.push_back(
+          fmt::format("block {}, {}\ndimension {}: {}", block, series->name, dim, number_with_error(writer, key)));
     }
   }
   figure.id = "spikes-writers";

@@ -73,7 +73,10 @@ Json plateaus_json(std::span<const Plateau> plateaus) {
                     {"first_tokens", first_tokens},
                     {"windows", plateau.windows},
                     {"value", plateau.values[0]},
-                    {"values", plateau.values}});
+                    {"value_se", number_or_null(plateau.errors[0])},
+                    {"values", plateau.values},
+                    {"values_se", Json::array()}});
+    for (const double error : plateau.errors) json.back()["values_se"].push_back(number_or_null(error));
   }
   return json;
 }
@@ -83,11 +86,14 @@ Json writers_json(std::span<const Writer> writers) {
   for (const Writer& writer : writers) {
     Json neurons = Json::array();
     for (const NeuronShare& neuron : writer.neurons)
-      neurons.push_back({{"index", neuron.index}, {"share", neuron.share}});
+      neurons.push_back(
+          {{"index", neuron.index}, {"share", neuron.share}, {"share_se", number_or_null(neuron.error)}});
     json.push_back({{"block", writer.block},
                     {"dim", writer.dim},
-                    {"mlp", writer.mlp},
-                    {"attention", writer.attention},
+                    {"mlp", writer.mlp.mean},
+                    {"mlp_se", number_or_null(writer.mlp.standard_error)},
+                    {"attention", writer.attention.mean},
+                    {"attention_se", number_or_null(writer.attention.standard_error)},
                     {"effect", writer.cancels ? "cancels" : "writes"},
                     {"plateau", writer.plateau},
                     {"spikes", writer.spikes},

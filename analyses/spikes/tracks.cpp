@@ -6,6 +6,7 @@
 #include <set>
 
 #include "stats/quantile.h"
+#include "stats/window_mean.h"
 
 namespace spikescope {
 namespace {
@@ -49,14 +50,14 @@ bool same_level(const LayerScan& layer, const LayerScan& next_layer) {
 
 Plateau describe(std::span<const LayerScan> layers, int64_t first, int64_t last) {
   std::map<SpikeKey, int64_t> states_of_token;
-  std::map<int64_t, std::vector<double>> values_of_dim;
+  std::map<int64_t, std::map<int64_t, std::vector<double>>> values_of_dim;  // dimension, window
   for (int64_t l = first; l <= last; ++l) {
     for (const auto& [key, spike] : spikes_of(layers[static_cast<size_t>(l)])) ++states_of_token[key];
   }
   const int64_t states = last - first + 1;
   std::erase_if(states_of_token, [&](const auto& entry) { return 2 * entry.second < states; });
 
-  Plateau plateau{first, last, {}, {}, {}, 0};
+  Plateau plateau{first, last, {}, {}, {}, 0, {}};
   std::set<int64_t> windows;
   size_t member_states = 0;
   for (const auto& [key, count] : states_of_token) {
@@ -68,23 +69,36 @@ Plateau describe(std::span<const LayerScan> layers, int64_t first, int64_t last)
     for (const auto& [key, spike] : spikes_of(layers[static_cast<size_t>(l)])) {
       if (!states_of_token.contains(key)) continue;
       ++member_states;
-      for (const SpikeDim& dim : spike->dims) values_of_dim[dim.dim].push_back(dim.value);
+      for (const SpikeDim& dim : spike->dims) values_of_dim[dim.dim][key.first].push_back(dim.value);
     }
   }
-  std::map<int64_t, double> level;
+  struct Level {
+    double value = 0.0, error = 0.0;
+    size_t states = 0;
+  };
+  std::map<int64_t, Level> levels;
   size_t most = 0;
-  for (const auto& [dim, values] : values_of_dim) {
-    level[dim] = lower_median(values);
-    most = std::max(most, values.size());
+  for (const auto& [dim, of_windows] : values_of_dim) {
+    std::vector<std::vector<double>> by_window;
+    std::vector<double> all;
+    for (const auto& [window, values] : of_windows) {
+      by_window.push_back(values);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    most = std::max(most, all.size());
+    levels[dim] = {lower_median(all), window_median_error(by_window), all.size()};
   }
   // Where spikes differ so much that no dimension has half of them, the most frequent ones stand for the plateau.
   const size_t least = std::min(most, (member_states + 1) / 2);
-  for (const auto& [dim, values] : values_of_dim) {
-    if (values.size() >= least) plateau.dims.push_back(dim);
+  for (const auto& [dim, level] : levels) {
+    if (level.states >= least) plateau.dims.push_back(dim);
   }
   std::stable_sort(plateau.dims.begin(), plateau.dims.end(),
-                   [&](int64_t a, int64_t b) { return std::abs(level[a]) > std::abs(level[b]); });
-  for (int64_t dim : plateau.dims) plateau.values.push_back(level[dim]);
+                   [&](int64_t a, int64_t b) { return std::abs(levels[a].value) > std::abs(levels[b].value); });
+  for (int64_t dim : plateau.dims) {
+    plateau.values.push_back(levels[dim].value);
+    plateau.errors.push_back(levels[dim].error);
+  }
   return plateau;
 }
 

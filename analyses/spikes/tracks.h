@@ -33,6 +33,7 @@ struct Plateau {
   std::vector<double> values;  ///< of each of dims: signed lower median over the members' states
   std::vector<std::pair<int64_t, int64_t>> tokens;  ///< members as {prompt, token}, in order
   int64_t windows = 0;                              ///< with at least one member
+  std::vector<double> errors{};  ///< of values: standard errors over windows; NaN below two windows
 };
 /// Spikes keep their level from one state to the next while the value changes by less than this factor (half the
 /// energy).

@@ -42,7 +42,7 @@ std::string plateau_sentence(const Json& results, size_t index) {
       : first_tokens == 0    ? fmt::format("{} token{} inside the text", tokens, tokens == 1 ? "" : "s")
                           : fmt::format("{} first tokens and {} inside the text", first_tokens, tokens - first_tokens);
   std::string text = fmt::format("{}: {} at about {} in {}", layer_range(plateau.at("first"), plateau.at("last")), who,
-                                 number(plateau.at("value")), dims_text(plateau.at("dims")));
+                                 number_with_error(plateau, "value"), dims_text(plateau.at("dims")));
   const std::string written = writers_text(results, static_cast<int64_t>(index), "writes");
   const std::string cancelled = writers_text(results, static_cast<int64_t>(index), "cancels");
   if (!written.empty()) text += ", written by " + written;
@@ -220,7 +220,8 @@ Table writers_table(const Json& results) {
               {}};
   table.caption = fmt::format(
       "Change of the spike's dimension by each block that changes it by at least 5 % of its plateau, split into MLP "
-      "and attention (means over the spikes counted in the last column), and the neurons that make up the MLP's part. "
+      "and attention (means over the spikes counted in the last column, ± standard errors over windows), and the neurons that make up "
+      "the MLP's part. "
       "{}.",
       data_label(results));
   if (results.at("writers_note").is_string())
@@ -229,12 +230,12 @@ Table writers_table(const Json& results) {
     std::vector<std::string> neurons;
     for (const Json& neuron : writer.at("neurons")) {
       if (std::abs(neuron.at("share").get<double>()) < 0.05 || neurons.size() == 4) break;
-      neurons.push_back(
-          fmt::format("{} ({:.0f} %)", neuron.at("index").get<int64_t>(), 100 * neuron.at("share").get<double>()));
+      neurons.push_back(fmt::format("{} ({})", neuron.at("index").get<int64_t>(),
+                                    percent(neuron.at("share"), standard_error(neuron, "share"))));
     }
     table.rows.push_back({std::to_string(writer.at("block").get<int64_t>()),
                           std::to_string(writer.at("dim").get<int64_t>()), writer.at("effect"),
-                          number(writer.at("mlp")), number(writer.at("attention")),
+                          number_with_error(writer, "mlp"), number_with_error(writer, "attention"),
                           neurons.empty() ? "-" : fmt::format("{}", fmt::join(neurons, ", ")),
                           std::to_string(writer.at("spikes").get<int64_t>())});
   }

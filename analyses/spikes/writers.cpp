@@ -2,28 +2,45 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "base/error.h"
 #include "model/weights.h"
+#include "stats/jackknife.h"
 #include "stats/top_k.h"
 
 namespace spikescope {
 namespace {
 
-/// Rows of the block's writer rows that belong to the plateau's spikes.
-std::vector<size_t> member_rows(const WriterRows& rows, const Plateau& plateau) {
-  std::vector<size_t> members;
+/// Rows of the block's writer rows that belong to the plateau's spikes, by window; windows without any are left out.
+using Members = std::vector<std::vector<size_t>>;
+Members member_rows(const WriterRows& rows, const Plateau& plateau) {
+  std::map<int64_t, std::vector<size_t>> windows;
   for (size_t row = 0; row < rows.tokens.size(); ++row) {
-    if (std::binary_search(plateau.tokens.begin(), plateau.tokens.end(), rows.tokens[row])) members.push_back(row);
+    if (std::binary_search(plateau.tokens.begin(), plateau.tokens.end(), rows.tokens[row]))
+      windows[rows.tokens[row].first].push_back(row);
   }
+  Members members;
+  for (auto& [window, of_window] : windows) members.push_back(std::move(of_window));
   return members;
 }
 
-double mean_at(const std::vector<float>& values, int64_t d, int64_t dim, const std::vector<size_t>& rows) {
-  double sum = 0.0;
-  for (size_t row : rows) sum += values[row * static_cast<size_t>(d) + static_cast<size_t>(dim)];
-  return sum / static_cast<double>(rows.size());
+int64_t count(const Members& members) {
+  int64_t sum = 0;
+  for (const auto& window : members) sum += static_cast<int64_t>(window.size());
+  return sum;
+}
+
+WindowMean mean_at(const std::vector<float>& values, int64_t d, int64_t dim, const Members& members) {
+  std::vector<double> sums, counts;
+  for (const auto& window : members) {
+    double sum = 0.0;
+    for (size_t row : window) sum += values[row * static_cast<size_t>(d) + static_cast<size_t>(dim)];
+    sums.push_back(sum);
+    counts.push_back(static_cast<double>(window.size()));
+  }
+  return window_mean(sums, counts);
 }
 
 struct LargerShare {
@@ -56,7 +73,7 @@ class OptionalWeights {
   bool tried_ = false;
 };
 
-std::vector<NeuronShare> neuron_shares(const WriterRows& rows, const std::vector<size_t>& members, int64_t dim,
+std::vector<NeuronShare> neuron_shares(const WriterRows& rows, const Members& members, int64_t dim,
                                        const ModelWeights& weights, int64_t block, std::string& note) {
   if (rows.mlp_post.empty() || !weights.has(Role::w_down, static_cast<int>(block))) {
     note = "no neurons in blocks whose MLP is a mixture of experts";
@@ -69,19 +86,39 @@ std::vector<NeuronShare> neuron_shares(const WriterRows& rows, const std::vector
   }
   std::vector<float> down(width);
   weights.read_rows({Role::w_down, static_cast<int>(block)}, dim, 1, down.data());
-  std::vector<double> part(width);
+  const auto written = [&](size_t row, size_t j) {
+    return static_cast<double>(rows.mlp_post[row * width + j]) * down[j];
+  };
+  std::vector<double> part(width), sums;  // of neurons, of windows
   double sum = 0.0;
-  for (size_t row : members) {
-    for (size_t j = 0; j < width; ++j) part[j] += static_cast<double>(rows.mlp_post[row * width + j]) * down[j];
+  for (const auto& window : members) {
+    sums.push_back(0.0);
+    for (size_t row : window) {
+      for (size_t j = 0; j < width; ++j) {
+        part[j] += written(row, j);
+        sums.back() += written(row, j);
+      }
+    }
+    sum += sums.back();
   }
-  for (double value : part) sum += value;
   if (sum == 0.0) return {};
   TopK<NeuronShare, LargerShare> top(kMostNeurons);
   for (size_t j = 0; j < width; ++j) {
     const double share = part[j] / sum;
-    if (std::abs(share) >= kLeastShare) top.add({static_cast<int64_t>(j), share});
+    if (std::abs(share) >= kLeastShare) top.add({static_cast<int64_t>(j), share, 0.0});
   }
-  return top.items();
+  std::vector<NeuronShare> neurons = top.items();
+  for (NeuronShare& neuron : neurons) {
+    const auto j = static_cast<size_t>(neuron.index);
+    std::vector<double> left_out;
+    for (size_t window = 0; window < members.size(); ++window) {
+      double of_window = 0.0;
+      for (size_t row : members[window]) of_window += written(row, j);
+      left_out.push_back((part[j] - of_window) / (sum - sums[window]));
+    }
+    neuron.error = jackknife_error(left_out);
+  }
+  return neurons;
 }
 
 }  // namespace
@@ -107,15 +144,15 @@ Writers find_writers(const AnalysisInput& input, std::span<const Plateau> platea
       const bool cancels_only = has_next && block >= plateau.last;
       if (block < from || block >= to) continue;
       if (!rows) rows = input.dump.writers(block);
-      const std::vector<size_t> members = member_rows(*rows, plateau);
+      const Members members = member_rows(*rows, plateau);
       if (members.empty()) continue;
       for (size_t i = 0; i < plateau.dims.size(); ++i) {
         const int64_t dim = plateau.dims[i];
         const double level = plateau.values[i];
-        Writer writer{block, dim, static_cast<int64_t>(k), static_cast<int64_t>(members.size()), 0.0, 0.0, false, {}};
+        Writer writer{block, dim, static_cast<int64_t>(k), count(members), {}, {}, false, {}};
         writer.mlp = mean_at(rows->mlp, rows->d_model, dim, members);
         writer.attention = mean_at(rows->attention, rows->d_model, dim, members);
-        const double change = writer.mlp + writer.attention;
+        const double change = writer.mlp.mean + writer.attention.mean;
         if (std::abs(change) < kLeastChange * std::abs(level)) continue;
         writer.cancels = (change < 0) != (level < 0);
         if (writer.cancels ? builds_only : cancels_only) continue;

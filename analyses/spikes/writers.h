@@ -10,12 +10,14 @@
 
 #include "analyses/analysis.h"
 #include "analyses/spikes/tracks.h"
+#include "stats/window_mean.h"
 
 namespace spikescope {
 
 struct NeuronShare {
   int64_t index = 0;
   double share = 0.0;  ///< act_j W_down[dim, j] over the sum of all j
+  double error = 0.0;  ///< its standard error over windows (jackknife); NaN below two windows
 };
 
 /// A block that changes the spikes of a plateau, in one dimension. Values are means over `spikes` tokens.
@@ -23,7 +25,7 @@ struct Writer {
   int64_t block = 0, dim = 0;
   int64_t plateau = 0;  ///< index of the plateau whose spikes are written or cancelled
   int64_t spikes = 0;   ///< members of the plateau whose rows the dump has for this block
-  double mlp = 0.0, attention = 0.0;
+  WindowMean mlp, attention;
   bool cancels = false;              ///< the change goes against the sign of the plateau's value
   std::vector<NeuronShare> neurons;  ///< largest share first; empty without weights or MLP activations
 };

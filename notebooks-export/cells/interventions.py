@@ -1,11 +1,11 @@
 # %%
 interventions = load("interventions")
 baseline = interventions["baseline"]
-print(f"{'loss':>9} {'difference':>12}")
-print(f"{baseline['loss']:9.4f} {'':>12}  baseline")
-for intervention in interventions["runs"]:
-    loss, difference = np.array([intervention["loss"], intervention["difference"]], float)
-    print(f"{loss:9.4f} {difference:+12.4f}  {intervention['name']}")
+print(f"{'loss':>9} {'± se':>7} {'difference':>12} {'± se':>7}")
+for intervention in [baseline, *interventions["runs"]]:
+    keys = ("loss", "se", "difference", "difference_se")  # the baseline has no difference
+    loss, se, difference, difference_se = np.array([intervention.get(key) for key in keys], float)
+    print(f"{loss:9.4f} {se:7.4f} {difference:+12.4f} {difference_se:7.4f}  {intervention['name']}")
 
 # %% figure="interventions-loss"
 def plateau_name(intervention):
@@ -42,11 +42,11 @@ tested = [one["plateau"] for one in interventions["runs"] if one["what"] == "zer
 largest = max(tested, key=lambda plateau: abs(interventions["plateaus"][plateau]["value"]))
 shown = [("zero", largest), ("writers off", largest), ("templates inserted", None)]
 figure, axes = plt.subplots()
-axes.plot(np.array(baseline["spike_attention"], float), "o-", label="baseline")
-for intervention in interventions["runs"]:
-    if (intervention["what"], intervention["plateau"]) in shown:
-        attention = np.array(intervention["spike_attention"], float)
-        axes.plot(attention, "o-", label=intervention["name"])
+changed = [one for one in interventions["runs"] if (one["what"], one["plateau"]) in shown]
+for intervention in [baseline, *changed]:
+    attention = np.array(intervention["spike_attention"], float)
+    error = np.array(intervention["spike_attention_se"], float)
+    axes.errorbar(range(len(attention)), attention, error, fmt="o-", label=intervention["name"])
 shade_plateaus(axes, interventions)
 axes.set(xlabel="block", ylabel="attention on spike tokens")
 axes.legend()

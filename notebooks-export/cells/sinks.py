@@ -2,7 +2,9 @@
 sinks = load("sinks")
 sink_arrays = h5py.File(run / "results/sinks.h5", "r")
 alpha = sink_arrays["/alpha"][:]  # [blocks, heads]: attention of queries t >= 1 on the first token
-print(f"{sinks['sink_rate']:.1%} of {alpha.size} heads are sinks, mean {sinks['mean_alpha']:.3f}")
+rate, rate_se, mean, mean_se = np.array(
+    [sinks[key] for key in ("sink_rate", "sink_rate_se", "mean_alpha", "mean_alpha_se")], float)
+print(f"{rate:.1%} ± {rate_se:.1%} of {alpha.size} heads are sinks, mean {mean:.3f} ± {mean_se:.3f}")
 
 # %% figure="sinks-heads"
 figure, axes = plt.subplots(figsize=(6, 6))
@@ -14,7 +16,7 @@ plt.show()
 
 # %% figure="sinks-spikes"
 figure, axes = plt.subplots()
-axes.plot((alpha > 0.3).mean(axis=1), "o-", label="sink rate")
+draw(axes, sinks, "sink_rate", "o-", "sink rate")
 draw(axes, sinks, "mass", "o-", "mass on spike tokens")
 draw(axes, sinks, "latest_mass", "-", "mass on latest spike tokens")
 shade_plateaus(axes, sinks)

@@ -4,7 +4,8 @@ states = spikes["layers"]  # one a residual state, r_0 to r_L
 layers = [state["layer"] for state in states]
 for plateau in spikes["plateaus"]:
     print(f"r_{plateau['first']} to r_{plateau['last']}: {plateau['tokens']} tokens, "
-          f"about {plateau['value']:.0f} in dimension {plateau['dims'][0]}")
+          f"about {plateau['value']:.0f} ± {plateau['value_se'] or np.nan:.0f} "
+          f"in dimension {plateau['dims'][0]}")
 
 # %% figure="spikes-surface-*"
 def middle(plateau):
@@ -50,18 +51,19 @@ axes.legend()
 plt.show()
 
 # %% figure="spikes-writers"
-names, mlp_share, attention_share = [], [], []
+names, shares, errors = [], {"mlp": [], "attention": []}, {"mlp": [], "attention": []}
 for writer in spikes["writers"]:
     plateau = spikes["plateaus"][writer["plateau"]]
     level = plateau["values"][plateau["dims"].index(writer["dim"])]  # typical value of the spike
     names.append(f"{writer['block']}:{writer['dim']}")
-    mlp_share.append(writer["mlp"] / level)
-    attention_share.append(writer["attention"] / level)
+    for key in shares:
+        shares[key].append(writer[key] / level)
+        errors[key].append(float(writer[key + "_se"] or np.nan) / abs(level))
 
 place = np.arange(len(names))
 figure, axes = plt.subplots()
-axes.bar(place - 0.2, mlp_share, 0.4, label="MLP")
-axes.bar(place + 0.2, attention_share, 0.4, label="attention")
+axes.bar(place - 0.2, shares["mlp"], 0.4, yerr=errors["mlp"], label="MLP")
+axes.bar(place + 0.2, shares["attention"], 0.4, yerr=errors["attention"], label="attention")
 axes.axhline(0, color="grey", linewidth=0.8)
 axes.set_xticks(place, names, rotation=45 if len(names) > 8 else 0)
 axes.set(xlabel="block:dimension", ylabel="change / plateau value")

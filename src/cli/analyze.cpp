@@ -85,7 +85,8 @@ void run_analyses_on(const fs::path& out, const std::vector<std::string>& names,
 }
 
 void add_seed_option(CLI::App& command, uint64_t& seed) {
-  command.add_option("--seed", seed, "Seed of all samples that are drawn")->capture_default_str();
+  command.add_option("--seed", seed, "Seed of all that is drawn at random (ordinary tokens, random first tokens, controls of interventions);\n"
+                                     "the same seed draws the same on every machine")->capture_default_str();
 }
 
 void add_spectrum_option(CLI::App& command, std::string& layers) {

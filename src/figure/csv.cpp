@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "figure/text.h"
 
 namespace spikescope {
 namespace {
+
+constexpr const char *kError = "standard error", *kErrorOf = " (standard error)";
 
 class CsvWriter {
  public:
@@ -81,6 +84,15 @@ void write_grid(CsvWriter& csv, const Figure& figure, const auto& grid, const st
   }
 }
 
+bool any_errors(const std::vector<Series>& all) {
+  return std::any_of(all.begin(), all.end(), has_errors);
+}
+
+/// The cell of a value's standard error, empty where it has none.
+void error_cell(CsvWriter& csv, const Series& series, size_t i) {
+  csv.number(series.errors.empty() ? std::numeric_limits<double>::quiet_NaN() : series.errors[i]);
+}
+
 struct ContentWriter {
   const Figure& figure;
   CsvWriter& csv;
@@ -92,23 +104,34 @@ struct ContentWriter {
         !all.empty() && std::all_of(all.begin(), all.end(), [&](const Series& s) { return s.x == all[0].x; });
     if (one_x) {
       x.header(csv);
-      for (const Series& series : all) csv.text(or_else(series.name, or_else(figure.y.label, "y")));
+      for (const Series& series : all) {
+        csv.text(or_else(series.name, or_else(figure.y.label, "y")));
+        if (has_errors(series)) csv.text(or_else(series.name, or_else(figure.y.label, "y")) + kErrorOf);
+      }
       csv.end_line();
       for (size_t i = 0; i < all[0].x.size(); ++i) {
         x.cell(csv, all[0].x[i]);
-        for (const Series& series : all) csv.number(series.y[i]);
+        for (const Series& series : all) {
+          csv.number(series.y[i]);
+          if (has_errors(series)) error_cell(csv, series, i);
+        }
         csv.end_line();
       }
       return;
     }
     csv.text("series");
     x.header(csv);
-    csv.text(or_else(figure.y.label, "y")).end_line();
+    csv.text(or_else(figure.y.label, "y"));
+    const bool errors = any_errors(all);
+    if (errors) csv.text(kError);
+    csv.end_line();
     for (const Series& series : all) {
       for (size_t i = 0; i < series.x.size(); ++i) {
         csv.text(series.name);
         x.cell(csv, series.x[i]);
-        csv.number(series.y[i]).end_line();
+        csv.number(series.y[i]);
+        if (errors) error_cell(csv, series, i);
+        csv.end_line();
       }
     }
   }
@@ -116,13 +139,19 @@ struct ContentWriter {
     const AxisColumns x{figure.x, "x"};
     csv.text("panel").text("series");
     x.header(csv);
-    csv.text("value").end_line();
+    csv.text("value");
+    const bool errors = std::any_of(stack.panels.begin(), stack.panels.end(),
+                                    [](const PanelStack::Panel& panel) { return any_errors(panel.lines.series); });
+    if (errors) csv.text(kError);
+    csv.end_line();
     for (const PanelStack::Panel& panel : stack.panels) {
       for (const Series& series : panel.lines.series) {
         for (size_t i = 0; i < series.x.size(); ++i) {
           csv.text(panel.title).text(series.name);
           x.cell(csv, series.x[i]);
-          csv.number(series.y[i]).end_line();
+          csv.number(series.y[i]);
+          if (errors) error_cell(csv, series, i);
+          csv.end_line();
         }
       }
     }

@@ -28,6 +28,7 @@ struct SizeCheck {
     for (const Series& series : lines.series) {
       expect_size(figure, "y of a series", series.y.size(), series.x.size());
       expect_hover(figure, series.hover.size(), series.x.size());
+      if (!series.errors.empty()) expect_size(figure, "errors of a series", series.errors.size(), series.x.size());
     }
   }
   void operator()(const PanelStack& stack) const {
@@ -47,6 +48,10 @@ struct SizeCheck {
 };
 
 }  // namespace
+
+bool has_errors(const Series& series) {
+  return std::any_of(series.errors.begin(), series.errors.end(), [](double error) { return std::isfinite(error); });
+}
 
 void check_figure(const Figure& figure) {
   const auto plain = [](char c) {

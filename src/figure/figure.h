@@ -18,7 +18,7 @@ struct Axis {
   std::vector<std::string> categories{};  ///< names of the positions 0, 1, ...; empty for numbers
 };
 
-/// A curve or a set of points. NaN in y is a gap.
+/// A curve or a set of points. NaN in y is a gap, in errors a value without a whisker.
 struct Series {
   enum class Mark { line, points, line_and_points, bars };
   std::string name{};  ///< in the legend; empty: not listed
@@ -27,7 +27,11 @@ struct Series {
   bool dashed = false;
   bool right_axis = false;
   std::vector<std::string> hover{};  ///< a text a point for the web page, '\n' starts a line; empty or as long as x
+  std::vector<double> errors{};      ///< standard error of each y, drawn as y +- error; empty or as long as x
 };
+
+/// Whether any of its values has a standard error.
+bool has_errors(const Series& series);
 
 struct Lines {
   std::vector<Series> series{};

@@ -14,6 +14,7 @@ namespace {
 constexpr double kPlotHeight = 2.05, kPanelHeight = 1.1, kPanelTitle = 0.2, kPanelGap = 0.12;  // inches
 constexpr double kLegendRow = 0.17, kSample = 0.24, kDot = 0.023;
 constexpr size_t kLongestName = 60;
+constexpr std::string_view kWhisker = "#333333";  // of bars; those of curves have the curve's color, half transparent
 
 struct LegendEntry {
   size_t series;
@@ -78,6 +79,12 @@ class LinePlot {
       }
       auto& y = series.right_axis ? right : left;
       y.insert(y.end(), series.y.begin(), series.y.end());
+      // On a log axis an end below 0 has no place; the whisker then goes to the edge.
+      const bool log = (series.right_axis ? lines.right : figure.y).log;
+      for (size_t i = 0; i < series.errors.size(); ++i) {
+        for (const double end : {series.y[i] - series.errors[i], series.y[i] + series.errors[i]})
+          if (std::isfinite(end) && (!log || end > 0.1 * series.y[i])) y.push_back(end);
+      }
       if (series.mark == Series::Mark::bars) {
         bar_series_.push_back(&series);
         (series.right_axis ? bars_right : bars_left) = true;
@@ -166,6 +173,7 @@ class LinePlot {
                         frame.box.bottom + y.position(series.y[i]) * (frame.box.top - frame.box.bottom)};
     };
     if (series.mark == Series::Mark::bars) return draw_bars(sheet, frame, index, y);
+    draw_whiskers(sheet, frame, series, y, series.x, "#80" + std::string(series_color(index).substr(1)), 1.8);
     if (has_line(series.mark)) {
       std::vector<PaperPoint> curve;
       for (size_t i = 0; i + 1 < series.x.size(); ++i) {
@@ -212,6 +220,26 @@ class LinePlot {
                        std::min(right, frame.box.right), frame.box.bottom + std::max(zero, height) * span, color});
     }
     if (!boxes.empty()) sheet.boxes(boxes);
+    std::vector<double> middles;
+    for (const double x : series.x) middles.push_back(x + (static_cast<double>(rank) + 0.5 - count / 2) * width);
+    draw_whiskers(sheet, frame, series, y, middles, kWhisker, 0.8);
+  }
+
+  /// y +- error at these x: one standard error up and down.
+  void draw_whiskers(Drawing& sheet, const Frame& frame, const Series& series, const Range& y,
+                     const std::vector<double>& x, std::string_view color, double width) const {
+    std::vector<PaperPoint> ends;
+    for (size_t i = 0; i < series.errors.size(); ++i) {
+      const double error = series.errors[i], low = series.y[i] - error;
+      if (!std::isfinite(series.y[i] + error) || !std::isfinite(frame.at_x(x[i]))) continue;
+      const auto height = [&](double value) {
+        return frame.box.bottom + y.position(value) * (frame.box.top - frame.box.bottom);
+      };
+      const double bottom = y.log && low <= 0 ? frame.box.bottom : height(low);
+      const auto part = clip({frame.at_x(x[i]), bottom}, {frame.at_x(x[i]), height(series.y[i] + error)}, frame.box);
+      if (part) ends.insert(ends.end(), {{NAN, NAN}, part->first, part->second});
+    }
+    if (!ends.empty()) sheet.line(ends, {color, width, false});
   }
 
   const Figure& figure_;

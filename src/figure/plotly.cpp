@@ -20,6 +20,13 @@ constexpr size_t kLongestHover = 400, kLongestName = 18, kMostPeaks = 4;
 constexpr double kPanelHeight = 210;     // pixels with title and legend
 constexpr size_t kSurfacePoints = 8000;  // of all rows; more makes the page heavy and shows nothing new
 constexpr std::string_view kBandColor = "rgba(128,118,90,0.13)";
+constexpr std::string_view kWhiskerColor = "rgba(128,128,128,0.9)";  // on bars, seen on a light and on a dark page
+
+/// "#0072b2" with opacity.
+std::string faint(std::string_view color) {
+  const auto part = [&](size_t at) { return std::strtol(std::string(color.substr(at, 2)).c_str(), nullptr, 16); };
+  return fmt::format("rgba({},{},{},0.45)", part(1), part(3), part(5));
+}
 
 /// One line for plotly.js.
 std::string label(std::string_view text, size_t most = 120) { return escape_markup(visible_text(text, most)); }
@@ -229,6 +236,14 @@ struct PlotlyMaker {
       trace["connectgaps"] = false;
       trace["line"] = {{"color", color}, {"width", 2}, {"dash", series.dashed ? "dash" : "solid"}};
       trace["marker"] = {{"color", color}, {"size", 6}};
+    }
+    if (has_errors(series)) {
+      // As faint as an area where points are dense, so that the curve itself stays in sight.
+      trace["error_y"] = {{"type", "data"},
+                          {"array", numbers(series.errors)},
+                          {"color", bars ? std::string(kWhiskerColor) : faint(color)},
+                          {"thickness", bars ? 1.2 : 2.5},
+                          {"width", bars ? 3 : 0}};
     }
     if (series.right_axis) trace["yaxis"] = "y2";
     if (!series.hover.empty()) {

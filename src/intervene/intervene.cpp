@@ -21,11 +21,13 @@
 namespace spikescope {
 namespace {
 
+/// Of a normal distribution 95 % lie within so many standard deviations.
+constexpr double kNormal95 = 1.96;
+
 /// What one block's attention goes to.
 struct BlockAttention {
-  double alpha = 0.0;   ///< on the first token, mean over heads and windows
-  double spikes = 0.0;  ///< on the baseline's spike tokens of this block, or the latest before, mean over windows
-  int64_t heads = 0, sinks = 0;
+  WindowAlpha alpha;  ///< on the first token
+  Moments spikes;     ///< over windows: on the baseline's spike tokens of this block, or the latest before
 };
 
 /// What a pass leaves.
@@ -43,17 +45,8 @@ class AttentionObserver : public PassObserver {
   bool wants_sinks() const override { return true; }
   void sinks(int layer, SinkStatistics statistics) override {
     const auto index = static_cast<size_t>(layer);
-    const BlockSinks measured = measure_block(dump_, statistics, {}, sets_[index], layer, first_query_);
-    Moments alpha;
-    BlockAttention block;
-    for (const Moments& head : measured.alpha) {
-      alpha.add(head.mean());
-      ++block.heads;
-      block.sinks += head.mean() > kSinkAlpha;
-    }
-    block.alpha = alpha.mean();
-    block.spikes = measured.latest_mass.mean();
-    blocks_[index] = block;
+    BlockSinks measured = measure_block(dump_, statistics, {}, sets_[index], layer, first_query_);
+    blocks_[index] = {std::move(measured.window_alpha), measured.latest_mass};
   }
   void progress(double fraction) override { progress_(fraction); }
 
@@ -157,30 +150,36 @@ std::vector<double> minus(std::vector<double> a, const std::vector<double>& b) {
   return a;
 }
 
+void add_mean(Json& json, const std::string& key, const WindowMean& mean) {
+  json[key] = number_or_null(mean.mean);
+  json[key + "_se"] = number_or_null(mean.standard_error);
+}
+
 Json pass_json(const PassResult& pass, const std::vector<double>& counts) {
   std::vector<double> ones;
   for (const double count : counts) ones.push_back(count > 0 ? 1.0 : 0.0);
   const WindowMean loss = window_mean(pass.sums, counts);
-  int64_t heads = 0, sinks = 0;
-  double alpha = 0.0;
-  Json on_first = Json::array(), on_spikes = Json::array();
+  Json json = {{"loss", number_or_null(loss.mean)}, {"se", number_or_null(loss.standard_error)}};
+  // Of exp(loss) the error is exp(loss) times that of the loss, where this is small; the interval holds in any case.
+  const auto perplexity_at = [&](double errors) { return std::exp(loss.mean + errors * loss.standard_error); };
+  add_mean(json, "perplexity", {std::exp(loss.mean), std::exp(loss.mean) * loss.standard_error});
+  json["perplexity_interval"] = {number_or_null(perplexity_at(-kNormal95)), number_or_null(perplexity_at(kNormal95))};
+  add_mean(json, "loss_position0", window_mean(pass.first, ones));
+  add_mean(json, "loss_without_position0", window_mean(minus(pass.sums, pass.first), minus(counts, ones)));
+  std::vector<WindowAlpha> alphas;
+  for (const BlockAttention& block : pass.blocks) alphas.push_back(block.alpha);
+  const SinkRate sinks = sink_rate(alphas);
+  add_mean(json, "sinks", sinks.rate);
+  add_mean(json, "mean_alpha", sinks.alpha);
+  for (const char* key : {"alpha", "alpha_se", "spike_attention", "spike_attention_se"}) json[key] = Json::array();
   for (const BlockAttention& block : pass.blocks) {
-    heads += block.heads;
-    sinks += block.sinks;
-    alpha += block.alpha * static_cast<double>(block.heads);
-    on_first.push_back(number_or_null(block.alpha));
-    on_spikes.push_back(number_or_null(block.spikes));
+    const WindowMean alpha = sink_rate(std::span(&block.alpha, 1)).alpha;
+    json["alpha"].push_back(number_or_null(alpha.mean));
+    json["alpha_se"].push_back(number_or_null(alpha.standard_error));
+    json["spike_attention"].push_back(number_or_null(block.spikes.mean()));
+    json["spike_attention_se"].push_back(number_or_null(block.spikes.standard_error()));
   }
-  return {
-      {"loss", number_or_null(loss.mean)},
-      {"se", number_or_null(loss.standard_error)},
-      {"perplexity", number_or_null(std::exp(loss.mean))},
-      {"loss_position0", number_or_null(window_mean(pass.first, ones).mean)},
-      {"loss_without_position0", number_or_null(window_mean(minus(pass.sums, pass.first), minus(counts, ones)).mean)},
-      {"sinks", number_or_null(static_cast<double>(sinks) / static_cast<double>(heads))},
-      {"mean_alpha", number_or_null(alpha / static_cast<double>(heads))},
-      {"alpha", std::move(on_first)},
-      {"spike_attention", std::move(on_spikes)}};
+  return json;
 }
 
 Json run_json(const InterventionRun& run, const std::vector<PlacedEdit>& edits, const PassResult& pass,
@@ -208,7 +207,8 @@ Json plateaus_json(std::span<const Plateau> plateaus, const Json& runs) {
     json.push_back({{"first", plateaus[k].first},
                     {"last", plateaus[k].last},
                     {"dims", plateaus[k].dims},
-                    {"value", plateaus[k].values[0]}});
+                    {"value", plateaus[k].values[0]},
+                    {"value_se", number_or_null(plateaus[k].errors[0])}});
     const auto difference = [&](const char* what) {
       for (const Json& run : runs)
         if (run.at("plateau") == k && run.at("what") == what) return number_or_nan(run.at("difference"));

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <set>
 
+#include "stats/sample.h"
+
 namespace spikescope {
 namespace {
 
@@ -22,9 +24,10 @@ std::vector<int64_t> draw_ordinary(size_t window, int64_t length, size_t count, 
   std::vector<int64_t> candidates;
   for (int64_t t = length > kFirstOrdinary ? kFirstOrdinary : 1; t < length; ++t)
     if (!spikes.contains(t)) candidates.push_back(t);
-  std::vector<int64_t> drawn;
-  std::sample(candidates.begin(), candidates.end(), std::back_inserter(drawn), count, random);
-  return drawn;  // in the order of the candidates
+  std::vector<int64_t> drawn =
+      sample_without_replacement(std::ssize(candidates), static_cast<int64_t>(count), random(), 0);
+  for (int64_t& one : drawn) one = candidates[static_cast<size_t>(one)];
+  return drawn;
 }
 
 /// Positions within a window that the edit changes at `layer`.

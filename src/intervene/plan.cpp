@@ -8,15 +8,19 @@
 #include <numeric>
 #include <set>
 
+#include "stats/sample.h"
+
 namespace spikescope {
 namespace {
 
 /// `count` numbers of 0 .. size - 1 without those of `left_out`, ascending.
 std::vector<int64_t> draw(int64_t size, size_t count, const std::vector<int64_t>& left_out, std::mt19937_64& random) {
-  std::vector<int64_t> candidates, drawn;
+  std::vector<int64_t> candidates;
   for (int64_t i = 0; i < size; ++i)
     if (std::find(left_out.begin(), left_out.end(), i) == left_out.end()) candidates.push_back(i);
-  std::sample(candidates.begin(), candidates.end(), std::back_inserter(drawn), count, random);
+  std::vector<int64_t> drawn =
+      sample_without_replacement(std::ssize(candidates), static_cast<int64_t>(count), random(), 0);
+  for (int64_t& one : drawn) one = candidates[static_cast<size_t>(one)];
   return drawn;
 }
 

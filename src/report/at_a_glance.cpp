@@ -21,45 +21,65 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 using Value = std::function<double(const Json& layer)>;
 
-Value value_of(const char* key) {
-  return [key](const Json& layer) { return number_or_nan(layer.at(key)); };
+/// A number of a layer and its standard error over windows; without the second where it has none.
+struct Measured {
+  Value value, error{};
+};
+
+Measured value_of(const std::string& key) {
+  return {[key](const Json& layer) { return number_or_nan(layer.at(key)); },
+          [key](const Json& layer) { return standard_error(layer, key); }};
 }
 
 /// Deviation of spike tokens from their mean: of those that do not open every window, where there is such an opening;
 /// where no spikes stand, of the latest ones.
-double spike_deviation(const Json& results, const Json& layer) {
+Measured spike_deviation(const Json& results) {
   const bool same_start = results.at("constant_prefix").get<int64_t>() > 0;
-  const Json& tokens = layer.at(layer.at("latest").is_null() ? same_start ? "varying" : "spike" : "latest");
-  return tokens.is_null() ? kNone : number_or_nan(tokens.at("deviation"));
+  const auto tokens = [same_start](const Json& layer) -> const Json& {
+    return layer.at(layer.at("latest").is_null() ? same_start ? "varying" : "spike" : "latest");
+  };
+  const auto number_of = [tokens](const char* key) {
+    return [tokens, key](const Json& layer) {
+      return tokens(layer).is_null() ? kNone : number_or_nan(tokens(layer).at(key));
+    };
+  };
+  return {number_of("deviation"), number_of("deviation_se")};
 }
 
-double ordinary_deviation(const Json& layer) { return number_or_nan(layer.at("ordinary").at("deviation")); }
-
-double mean_alpha(const Json& layer) {
-  Moments mean;
-  for (const Json& head : layer.at("heads"))
-    if (const double alpha = number_or_nan(head.at("alpha")); !std::isnan(alpha)) mean.add(alpha);
-  return mean.mean();
+Measured ordinary_deviation() {
+  const auto number_of = [](const char* key) {
+    return [key](const Json& layer) { return number_or_nan(layer.at("ordinary").at(key)); };
+  };
+  return {number_of("deviation"), number_of("deviation_se")};
 }
 
 /// Mean over the layers whose spikes stand, or over all others.
-double mean_where(const Json& results, bool spikes, const Value& value) {
+double mean_where(const Json& results, bool spikes, const Measured& measured) {
   Moments mean;
   for (const LayerGroup& group : layer_groups(results)) {
     if (group.plateau != spikes) continue;
     for (int64_t layer = group.first; layer <= group.last; ++layer)
-      if (const double one = value(results.at("layers").at(static_cast<size_t>(layer))); std::isfinite(one))
+      if (const double one = measured.value(results.at("layers").at(static_cast<size_t>(layer))); std::isfinite(one))
         mean.add(one);
   }
   return mean.mean();
 }
 
-Series curve(const Json& results, const char* name, const Value& value, bool dashed = false) {
-  Series series{name, {}, {}, dashed ? Series::Mark::line : Series::Mark::line_and_points, dashed, false, {}};
+/// "0.54 ± 0.01": the same with the mean of the standard errors.
+std::string text_where(const Json& results, bool spikes, const Measured& measured, bool in_percent = false) {
+  const double value = mean_where(results, spikes, measured),
+               error = measured.error ? mean_where(results, spikes, {measured.error}) : kNone;
+  return in_percent ? percent(value, error) : number(value, error);
+}
+
+Series curve(const Json& results, const char* name, const Measured& measured, bool dashed = false) {
+  Series series{name, {}, {}, dashed ? Series::Mark::line : Series::Mark::line_and_points, dashed, false, {}, {}};
   for (const Json& layer : results.at("layers")) {
     series.x.push_back(static_cast<double>(series.x.size()));
-    series.y.push_back(value(layer));
-    series.hover.push_back(fmt::format("layer {}\n{}: {}", series.x.size() - 1, name, number(series.y.back())));
+    series.y.push_back(measured.value(layer));
+    series.errors.push_back(measured.error ? measured.error(layer) : kNone);
+    series.hover.push_back(fmt::format("layer {}\n{}: {}", series.x.size() - 1, name,
+                                       number(series.y.back(), series.errors.back())));
   }
   return series;
 }
@@ -129,12 +149,11 @@ class Glance {
         largest->at("top").empty() ? "" : fmt::format("dimension {}, ", largest->at("top").at(0).at("dim").get<int>());
     add("Size: up to " + number(max) + ratio, {"|h|", true, {}, {}, {}},
         {curve(*spikes_, "largest |h|", value_of("max")), curve(*spikes_, "median", value_of("median")),
-         curve(
-             *spikes_, "published threshold",
-             [](const Json& layer) {
-               return std::max<double>(kPublishedMagnitude, kPublishedRatio * number_or_nan(layer.at("median")));
-             },
-             true)},
+         curve(*spikes_, "published threshold",
+               {[](const Json& layer) {
+                 return std::max<double>(kPublishedMagnitude, kPublishedRatio * number_or_nan(layer.at("median")));
+               }},
+               true)},
         fmt::format(
             "Size of the numbers that stand for a token inside the model: the largest is {} ({}layer {}), where "
             "the median is {}.",
@@ -146,10 +165,10 @@ class Glance {
     if (!sinks) return;
     const double mass = mean_where(*sinks, true, value_of("mass")), other = mean_where(*sinks, false, value_of("mass")),
                  bias = mean_where(*sinks, true, value_of("bias_ratio")),
-                 first = mean_where(*sinks, any_spikes_, mean_alpha);
+                 first = mean_where(*sinks, any_spikes_, value_of("mean_alpha"));
     std::vector<Series> series = {curve(*sinks, "on spike tokens", value_of("mass")),
                                   curve(*sinks, "what that adds to the output, ||B||/||o||", value_of("bias_ratio")),
-                                  curve(*sinks, "on the first token", mean_alpha, true)};
+                                  curve(*sinks, "on the first token", value_of("mean_alpha"), true)};
     if (!any_spikes_) series.erase(series.begin(), series.begin() + 2);
     const std::string title = any_spikes_ ? fmt::format("Attention on spike tokens: {}{}", rough_percent(mass),
                                                         elsewhere(other, rough_percent(other)))
@@ -157,11 +176,13 @@ class Glance {
     const std::string words =
         any_spikes_
             ? fmt::format(
-                  "Attention: these few tokens get {} of it{}{}.", percent(mass), elsewhere(other, percent(other)),
-                  std::isnan(bias)
-                      ? ""
-                      : fmt::format("; what it brings from there is {} of the length of its output", percent(bias)))
-            : fmt::format("Attention: the first token gets {} of it.", percent(first));
+                  "Attention: these few tokens get {} of it{}{}.", text_where(*sinks, true, value_of("mass"), true),
+                  elsewhere(other, text_where(*sinks, false, value_of("mass"), true)),
+                  std::isnan(bias) ? ""
+                                   : fmt::format("; what it brings from there is {} of the length of its output",
+                                                 text_where(*sinks, true, value_of("bias_ratio"), true)))
+            : fmt::format("Attention: the first token gets {} of it.",
+                          text_where(*sinks, any_spikes_, value_of("mean_alpha"), true));
     add(title, {"share", false, 0.0, {}, {}}, std::move(series), words);
   }
 
@@ -170,24 +191,24 @@ class Glance {
     std::vector<Series> series;
     std::string title, words;
     if (alignment) {
-      const Value drain = value_of("drain");
+      const Measured drain = value_of("drain");
       const double inside = mean_where(*alignment, true, drain), outside = mean_where(*alignment, false, drain);
       series.push_back(curve(*alignment, "length of their values / others'", drain));
       title = fmt::format("Their values: {} as long as others'{}", rough(inside), elsewhere(outside, rough(outside)));
       words = fmt::format("What they bring along: their values are {} times as long as those of ordinary tokens{}.",
-                          number(inside), elsewhere(outside, number(outside)));
+                          text_where(*alignment, true, drain),
+                          elsewhere(outside, text_where(*alignment, false, drain)));
     }
     if (convergence) {
-      const Value spike = [&](const Json& layer) { return spike_deviation(*convergence, layer); };
-      const double own = mean_where(*convergence, true, spike),
-                   ordinary = mean_where(*convergence, true, ordinary_deviation);
+      const Measured spike = spike_deviation(*convergence), others = ordinary_deviation();
+      const double own = mean_where(*convergence, true, spike), ordinary = mean_where(*convergence, true, others);
       series.push_back(curve(*convergence, "deviation from each other", spike));
-      series.push_back(curve(*convergence, "deviation of ordinary tokens", ordinary_deviation, true));
+      series.push_back(curve(*convergence, "deviation of ordinary tokens", others, true));
       if (title.empty()) title = fmt::format("They deviate by {}, others by {}", rough(own), rough(ordinary));
       words += std::isnan(own)
                    ? " Whether they are the same vector in all inputs cannot be told: all inputs begin alike."
                    : fmt::format(" After the norm they deviate from each other by {}, ordinary tokens by {}.",
-                                 number(own), number(ordinary));
+                                 text_where(*convergence, true, spike), text_where(*convergence, true, others));
     }
     if (!series.empty()) add(title, {"ratio", true, {}, {}, {}}, std::move(series), words);
   }
@@ -203,7 +224,8 @@ class Glance {
          curve(*rope, "ordinary key", value_of("sigma_semantic"), true)},
         fmt::format("How far attention depends on distance: over {} tokens the logit of their key has a standard "
                     "deviation of {}, that of an ordinary key {}.",
-                    rope->at("dmax").get<int64_t>(), number(sink), number(ordinary)));
+                    rope->at("dmax").get<int64_t>(), text_where(*rope, true, value_of("sigma_template")),
+                    text_where(*rope, true, value_of("sigma_semantic"))));
   }
 
   std::string caption() const {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -63,6 +64,48 @@ void capture_golden(const Checkpoint& checkpoint, const std::filesystem::path& m
   capture(checkpoint, tokens, info, request, out, {});
 }
 
+/// No number that is none in a text for people.
+void expect_words(const std::string& text) {
+  for (const char* word : {"nan", "inf"}) {
+    for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+      const auto letter = [&](size_t i) { return i < text.size() && std::isalpha(static_cast<unsigned char>(text[i])); };
+      EXPECT_TRUE((at > 0 && letter(at - 1)) || letter(at + 3)) << text;
+    }
+  }
+}
+
+/// What a key says of its numbers, wherever it stands: shares are shares, cosines are cosines, counts are counts.
+void expect_sense(const Json& json, const std::string& place, const std::string& key = "") {
+  static const std::set<std::string> shares = {
+      "sink_rate", "mean_alpha", "alpha", "mass", "latest_mass", "entropy", "positive", "template", "semantic", "random",
+      "curve_template", "curve_semantic", "stable_energy_template", "stable_energy_semantic", "still_energy_template",
+      "still_energy_semantic", "zone_share", "zone_share_semantic", "zone_pairs", "spike_attention",
+      "false_positive_rate"};
+  static const std::set<std::string> cosines = {"cos_template", "cos_other", "cos_input", "cosine", "bias_cosine",
+                                                "bias_cosine_biased", "across_layers", "inside_to_first",
+                                                "coherence_stable", "coherence_unstable", "spike_mass_correlation"};
+  static const std::set<std::string> lengths = {"deviation", "cv", "key_norm_ratio", "contrast", "drain", "median",
+                                                "max", "ratio", "bias_ratio", "sigma_template", "sigma_semantic",
+                                                "seconds", "set_size"};
+  constexpr double kRounding = 1e-6;
+  if (json.is_object()) {
+    for (const auto& [name, value] : json.items()) expect_sense(value, place + "." + name, name);
+  } else if (json.is_array()) {
+    for (const Json& value : json) expect_sense(value, place, key);
+  } else if (json.is_string()) {
+    // Pieces of the vocabulary may be any text.
+    if (key != "string") expect_words(json.get<std::string>());
+  } else if (json.is_number()) {
+    const double value = json;
+    EXPECT_TRUE(std::isfinite(value)) << place;
+    if (json.is_number_integer()) EXPECT_GE(value, 0.0) << place << ": indices and counts";
+    const bool error = key.ends_with("_se");
+    if (shares.contains(key) || lengths.contains(key) || error) EXPECT_GE(value, -kRounding) << place;
+    if (shares.contains(key)) EXPECT_LE(value, 1.0 + kRounding) << place;
+    if (cosines.contains(key)) EXPECT_LE(std::abs(value), 1.0 + kRounding) << place;
+  }
+}
+
 class GoldenAnalyses : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
@@ -92,15 +135,13 @@ TEST_P(GoldenAnalyses, GiveResultsOrSayWhyNot) {
       EXPECT_EQ(applicable, name != "rope_bands" || !a.ropes.empty());
       EXPECT_FALSE(result.section.summary.empty());
       for (const Figure& figure : result.section.figures) EXPECT_NO_THROW(check_figure(figure));
-      // Cosines are cosines, shares are shares.
-      for (const Json& layer : result.results.value("layers", Json::array())) {
-        for (const char* key :
-             {"cos_template", "cos_other", "cos_input", "stable_energy_template", "stable_energy_semantic",
-              "coherence_stable", "coherence_unstable", "zone_share", "zone_pairs"}) {
-          if (layer.contains(key) && layer.at(key).is_number()) {
-            EXPECT_LE(std::abs(layer.at(key).get<double>()), 1.0 + 1e-9);
-          }
-        }
+      expect_sense(result.results, std::string(name));
+      expect_words(result.section.summary);
+      for (const Figure& figure : result.section.figures) expect_words(figure.caption);
+      for (const Table& table : result.section.tables) {
+        expect_words(table.caption);
+        for (const auto& row : table.rows)
+          for (const std::string& cell : row) expect_words(cell);
       }
     }
   }

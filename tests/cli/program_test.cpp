@@ -462,6 +462,14 @@ TEST_F(Program, TwoTowersGiveTwoDumpsUnderOneIndex) {
   EXPECT_EQ(index.shape("/logits_per_image"), (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(index.shape("/text_embeds"), (std::vector<int64_t>{2, 24}));
   expect_failure(run_program({"analyze", out()}), 1, "two towers as one; work on one of them");
+  // A notebook is of one tower: of both together it says which to name.
+  for (const char* tower : {"text", "vision"}) {
+    const auto notebook = run_program({"notebook", (folder_ / "out" / tower).string()});
+    EXPECT_EQ(notebook.exit_code, 0) << notebook.err;
+    EXPECT_TRUE(fs::exists(folder_ / "out" / tower / "notebook.ipynb"));
+    EXPECT_EQ(notebook.err, "") << "a figure without a cell";
+  }
+  expect_failure(run_program({"notebook", out()}), 1, "work on one of them, e.g. " + (folder_ / "out/vision").string());
   EXPECT_EQ(run_program({"analyze", out() + "/vision"}).exit_code, 0);
 
   const auto inspected = run_program({"inspect", clip, "--no-estimate"});

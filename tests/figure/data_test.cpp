@@ -36,6 +36,15 @@ TEST(Csv, LongWhereXDiffers) {
   EXPECT_EQ(to_csv(lines_figure({})), "series,layer,|h|\r\n");
 }
 
+TEST(Csv, ErrorsStandBesideTheirValues) {
+  Series with{"a", {0, 1}, {1, 2}};
+  with.errors = {0.5, NAN};
+  EXPECT_EQ(to_csv(lines_figure({with, {"b", {0, 1}, {3, 4}}})),
+            "layer,a,a (standard error),b\r\n0,1,0.5,3\r\n1,2,,4\r\n");
+  EXPECT_EQ(to_csv(lines_figure({with, {"b", {5}, {3}}})),
+            "series,layer,|h|,standard error\r\na,0,1,0.5\r\na,1,2,\r\nb,5,3,\r\n");
+}
+
 TEST(Csv, PanelsAreLong) {
   Figure figure = lines_figure({});
   figure.content = PanelStack{{{"one", {}, {{{"a", {0, 1}, {1, NAN}}}, {}}}, {"two", {}, {{{"b", {5}, {2}}}, {}}}}};

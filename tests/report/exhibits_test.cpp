@@ -66,6 +66,7 @@ Json sinks(double mass) {
                               {"mass", block == 0 ? 0.01 : mass},
                               {"bias_ratio", block == 0 ? Json(nullptr) : Json(0.4)},
                               {"bias_cosine_biased", block == 0 ? Json(nullptr) : Json(0.95)},
+                              {"mean_alpha", 0.2},
                               {"heads", {{{"alpha", 0.2}}, {{"alpha", nullptr}}}}});
   return json;
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <random>
 #include <vector>
 
 #include "stats/moments.h"
@@ -33,6 +34,37 @@ TEST(WindowMean, WindowsWithoutItemsDoNotCount) {
   const WindowMean one = window_mean(std::vector{6.0, 0.0}, std::vector{3.0, 0.0});
   EXPECT_EQ(one.mean, 2.0);
   EXPECT_TRUE(std::isnan(one.standard_error));
+}
+
+TEST(WindowMedian, ErrorIsHalfTheRangeOfTheQuantiles) {
+  // One value a window, 0 to 8: 5 of 9 are at most the median. The share's error is sqrt(9 / 8 * (5 * (4 / 9)^2 +
+  // 4 * (5 / 9)^2)) / 9, and quantiles of 0 .. 8 are 8 times their place.
+  std::vector<std::vector<double>> windows;
+  for (int value = 0; value < 9; ++value) windows.push_back({static_cast<double>(value)});
+  const double share = std::sqrt(9.0 / 8.0 * (5 * 16.0 / 81 + 4 * 25.0 / 81)) / 9.0;
+  EXPECT_NEAR(window_median_error(windows), 8.0 * share, 1e-12);
+  // The same value many times in a window is one value.
+  for (auto& window : windows) window.assign(10, window[0]);
+  EXPECT_NEAR(window_median_error(windows), 8.0 * share, 0.5);
+}
+
+TEST(WindowMedian, ErrorOfNormalValuesIsThatOfTheory) {
+  std::mt19937 random(1);
+  std::normal_distribution<double> normal(3.0, 2.0);
+  Moments errors;
+  for (int sample = 0; sample < 200; ++sample) {
+    std::vector<std::vector<double>> windows(100);
+    for (auto& window : windows) window = {normal(random)};
+    errors.add(window_median_error(windows));
+  }
+  // sqrt(pi / 2) sigma / sqrt(n).
+  EXPECT_NEAR(errors.mean(), std::sqrt(1.5707963) * 2.0 / 10.0, 0.02);
+}
+
+TEST(WindowMedian, ErrorIsUndefinedForOneWindow) {
+  EXPECT_TRUE(std::isnan(window_median_error({})));
+  EXPECT_TRUE(std::isnan(window_median_error(std::vector<std::vector<double>>{{1.0, 2.0}, {}})));
+  EXPECT_EQ(window_median_error(std::vector<std::vector<double>>{{2.0, 2.0}, {2.0}}), 0.0);
 }
 
 }  // namespace
