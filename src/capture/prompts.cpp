@@ -90,22 +90,17 @@ class PromptReader {
   void add_windows(const std::filesystem::path& path) {
     if (request_.windows < 1) fail_usage("--windows is {}; expected 1 or more", request_.windows);
     const std::string name = path.filename().string();
-    std::vector<int64_t> ids;
-    try {
-      ids = tokenizer().encode(with_plain_line_ends(read_file(path)), false);
-    } catch (const Error& error) {
-      fail("{}: {}", name, error.what());
-    }
-    const bool with_bos = request_.bos == Bos::always || (request_.bos == Bos::automatic && tokenizer().adds_bos());
-    const int64_t step = request_.length - (with_bos ? 1 : 0);
-    if (step < 1) fail_usage("--length is {}; expected {} or more", request_.length, with_bos ? 2 : 1);
+    const std::vector<int64_t> ids = read_corpus(path, tokenizer());
+    const std::optional<int64_t> bos = bos_in_front(request_.bos, tokenizer());
+    const int64_t step = request_.length - (bos ? 1 : 0);
+    if (step < 1) fail_usage("--length is {}; expected {} or more", request_.length, bos ? 2 : 1);
     const int64_t available = static_cast<int64_t>(ids.size()) / step;
     if (available < request_.windows)
       fail("{}: its {} tokens make {} windows of {}; {} were asked for (lower --windows or --length)", path.string(),
            ids.size(), available, request_.length, request_.windows);
     for (int64_t window = 0; window < request_.windows; ++window) {
       std::vector<int64_t> part(ids.begin() + window * step, ids.begin() + (window + 1) * step);
-      if (with_bos) part.insert(part.begin(), *tokenizer().bos());
+      if (bos) part.insert(part.begin(), *bos);
       add(part, {{"source", name}, {"window", window}});
     }
   }
@@ -132,6 +127,28 @@ class PromptReader {
 };
 
 }  // namespace
+
+Bos parse_bos(const std::string& text) {
+  if (text == "auto") return Bos::automatic;
+  if (text == "always") return Bos::always;
+  if (text == "never") return Bos::never;
+  fail_usage("--bos {}: expected auto, always or never", text);
+}
+
+std::optional<int64_t> bos_in_front(Bos bos, const Tokenizer& tokenizer) {
+  if (bos == Bos::never || (bos == Bos::automatic && !tokenizer.adds_bos())) return std::nullopt;
+  if (!tokenizer.bos()) fail_usage("--bos always: this checkpoint's tokenizer names no BOS token");
+  return tokenizer.bos();
+}
+
+std::vector<int64_t> read_corpus(const std::filesystem::path& file, const Tokenizer& tokenizer) {
+  const std::string text = with_plain_line_ends(read_file(file));
+  try {
+    return tokenizer.encode(text, false);
+  } catch (const Error& error) {
+    fail("{}: {}", file.string(), error.what());
+  }
+}
 
 DumpTokens read_prompts(const PromptRequest& request, const Tokenizer* tokenizer) {
   PromptReader reader(request, tokenizer);

@@ -15,6 +15,15 @@ namespace spikescope {
 /// Whether a BOS token goes in front of each prompt: as the checkpoint's tokenizer does, always, or never.
 enum class Bos : uint8_t { automatic, always, never };
 
+/// "auto", "always" or "never". Throws UsageError for anything else.
+Bos parse_bos(const std::string& text);
+/// The BOS that goes in front of each text, where one does. Throws UsageError for Bos::always and a tokenizer that names
+/// none.
+std::optional<int64_t> bos_in_front(Bos bos, const Tokenizer& tokenizer);
+/// Ids of a whole text file, without BOS or anything else added; "\r\n" is "\n". Throws Error, naming the file, where it
+/// is missing or not UTF-8.
+std::vector<int64_t> read_corpus(const std::filesystem::path& file, const Tokenizer& tokenizer);
+
 /// Where prompts come from. Several sources may be combined, in this order; none at all means the built-in prompts.
 struct PromptRequest {
   std::vector<std::string> texts;                     ///< --prompt

@@ -33,10 +33,6 @@ int64_t peak_rss_mib() {
   return 0;
 }
 
-Bos parse_bos(const std::string& bos) {
-  return bos == "always" ? Bos::always : bos == "never" ? Bos::never : Bos::automatic;
-}
-
 void warn_of_slow_blas(const Session& session) {
   if (product_kernel() == "BLAS" && !blas().fast)
     note(session,
@@ -77,6 +73,12 @@ void add_dtype_option(CLI::App& command, Dtype& dtype) {
       ->option_text("float32|bf16 [float32]");
 }
 
+CLI::Option* add_bos_option(CLI::App& command, std::string& bos) {
+  return command.add_option("--bos", bos, "Begin each text with BOS: auto (as the tokenizer does), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+}
+
 void add_pass_options(CLI::App& command, CaptureOptions& options) {
   PromptRequest& prompts = options.prompts;
   command.add_option("--as", options.as,
@@ -97,10 +99,7 @@ void add_pass_options(CLI::App& command, CaptureOptions& options) {
   command.add_option("--length", prompts.length, "Tokens a window, a BOS included")
       ->capture_default_str()
       ->group("Prompts");
-  command.add_option("--bos", options.bos, "Begin each text with BOS: auto (as the tokenizer does), always, never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
-      ->capture_default_str()
-      ->group("Prompts");
+  add_bos_option(command, options.bos)->group("Prompts");
   command.add_option("--storage", options.request.storage.storage, "Precision of the dump: float32 or float16")
       ->check(CLI::IsMember({"float32", "float16"}))
       ->capture_default_str()

@@ -35,6 +35,8 @@ void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
 void add_scan(CLI::App& app, Session& session);
+void add_templates(CLI::App& app, Session& session);
+void add_quantize(CLI::App& app, Session& session);
 void add_notebook(CLI::App& app, Session& session);
 void add_reproduce(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
@@ -51,6 +53,8 @@ void add_seed_option(CLI::App& command, uint64_t& seed);
 void add_spectrum_option(CLI::App& command, std::string& layers);
 /// Adds --dtype.
 void add_dtype_option(CLI::App& command, Dtype& dtype);
+/// Adds --bos, to be read by parse_bos().
+CLI::Option* add_bos_option(CLI::App& command, std::string& bos);
 
 /// Options of everything that runs the model.
 struct CaptureOptions {
