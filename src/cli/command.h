@@ -36,6 +36,8 @@ void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
 void add_scan(CLI::App& app, Session& session);
 void add_evaluate(CLI::App& app, Session& session);
+void add_templates(CLI::App& app, Session& session);
+void add_quantize(CLI::App& app, Session& session);
 void add_notebook(CLI::App& app, Session& session);
 void add_reproduce(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);

@@ -1,0 +1,86 @@
+// Ways to quantize activations, as data: what each takes from a calibration (quant/templates.h).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quant/templates.h"
+
+namespace spikescope {
+
+/// Where a quantizer's range comes from.
+enum class Clip : uint8_t {
+  none,        ///< not quantized
+  absmax,      ///< the largest |x| of the calibration
+  mse,         ///< the clip with the least mean square error
+  percentile,  ///< the |x| that 99.99 % do not exceed
+  dynamic,     ///< each token's own largest |x|
+};
+/// One row of the table of clips.
+struct ClipKind {
+  Clip clip;
+  std::string_view name;     ///< "mse"
+  std::string_view meaning;  ///< for --help
+};
+/// All clips, indexed by Clip.
+std::span<const ClipKind> clip_kinds();
+
+/// What becomes of spikes.
+enum class Spikes : uint8_t {
+  kept,
+  removed,   ///< the MLPs that write and cancel them give 0 for their tokens
+  replaced,  ///< the same, and templates stand in for what they did
+};
+
+/// One row of the table of methods.
+struct ActivationMethod {
+  std::string_view name;     ///< "insertquant"
+  std::string_view meaning;  ///< for --help
+  Clip clip;
+  Population population;  ///< of the calibration, whose ranges count
+  Spikes spikes;
+  bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
+};
+std::span<const ActivationMethod> activation_methods();
+/// Throws UsageError, with the nearest one, where there is no such method.
+const ActivationMethod& find_activation_method(std::string_view name);
+
+/// RangeKey::ratio from which a site's ordinary tokens are too different for one scale.
+inline constexpr double kDynamicAbove = 20.0;
+
+/// How one site of one block is quantized.
+struct SiteChoice {
+  Clip clip = Clip::none;
+  int bits = 8;
+};
+
+/// A choice for some sites that takes the place of the method's.
+struct SiteOverride {
+  Site site = Site::attn_in;
+  std::vector<int64_t> layers;  ///< empty: all
+  SiteChoice choice;
+};
+/// Reads "SITE[:LAYERS]=CLIP[:BITS]", e.g. "down_in:1,2,9-10=dynamic", "attn_in=none", "o_in=mse:6"; without bits those
+/// of `bits`. Throws UsageError naming the text and what is wrong with it.
+SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers);
+
+/// Everything about a simulated quantization of activations.
+struct ActivationPlan {
+  std::vector<std::vector<SiteChoice>> choices;  ///< [sites][n_layers]
+  Population population = Population::all;
+  Spikes spikes = Spikes::kept;
+  bool asymmetric = false;
+  /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
+  /// computed beforehand.
+  bool quantize_templates = true;
+  /// Whether R ends a course even where F could.
+  bool end_with_residual = false;
+};
+/// The plan of a method at so many bits. Throws UsageError for a method that needs templates where there are none.
+ActivationPlan plan_of(const ActivationMethod& method, int bits, const Templates& templates,
+                       std::span<const SiteOverride> overrides = {});
+
+}  // namespace spikescope

@@ -1,0 +1,43 @@
+// Quantized activations, simulated: interventions on a pass (hooks/hooks.h) that round what the matrices read, and put
+// templates in the place of spikes (InsertQuant, arXiv 2606.02288).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "hooks/hooks.h"
+#include "model/batch.h"
+#include "quant/activation_methods.h"
+#include "quant/quantizer.h"
+
+namespace spikescope {
+
+class SimulatedActivations {
+ public:
+  /// Makes the quantizers of all sites. `templates` is of this model (check_templates_of) and has to live as long as
+  /// this and all hooks that it was attached to; so has this. Throws UsageError for a clip that was not calibrated for
+  /// the bits asked for, and as require_sites(); Error for a site without samples or with a range that is not finite.
+  SimulatedActivations(const Architecture& architecture, const Templates& templates, ActivationPlan plan);
+
+  /// Adds the interventions of one pass over the batch, which has a state of its own: which tokens are spike tokens is
+  /// found in the pass itself, in the block where their spikes would be born.
+  void attach(Hooks& hooks, const TokenBatch& batch) const;
+
+ private:
+  struct Pass;
+  struct SiteQuantizer {
+    SiteChoice choice;
+    Quantizer quantizer;  ///< of static clips
+  };
+  void attach_spikes(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
+  void attach_templates(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
+  void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
+  void quantize(const SiteQuantizer& site, const TensorView& rows) const;
+
+  const Architecture& architecture_;
+  const Templates& templates_;
+  const ActivationPlan plan_;
+  std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
+};
+
+}  // namespace spikescope

@@ -1,0 +1,177 @@
+// The commands templates and quantize, through the real program, on a model with a planted spike.
+
+#include <cmath>
+#include <cstdlib>
+
+#include "../planted_model.h"
+#include "io/json.h"
+#include "program.h"
+
+namespace spikescope {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::expect_failure;
+using testing::ProgramResult;
+using testing::run_program;
+namespace fs = std::filesystem;
+
+/// A text whose windows of 32 tokens begin with the spike token, 'A'.
+std::string planted_text(int windows) {
+  std::string text;
+  unsigned state = 7;
+  for (int i = 0; i < 32 * windows; ++i) {
+    state = state * 1103515245u + 12345u;
+    text += i % 32 == 0 ? 'A' : static_cast<char>('B' + (state >> 16) % 60);
+  }
+  return text;
+}
+
+class Quantize : public ::testing::Test {
+ protected:
+  Quantize() {
+    testing::write_planted_model(folder_ / "model", 1.0f);
+    testing::write_text(folder_ / "text", planted_text(12));
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  ProgramResult calibrate(const std::string& out, const std::string& windows = "12",
+                          std::vector<std::string> more = {}) const {
+    std::vector<std::string> arguments = {"templates", "--model",   path("model"), "--text", path("text"),
+                                          "--windows", windows,     "--length",    "32",     "--out",
+                                          path(out)};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  }
+  ProgramResult quantize(std::vector<std::string> more) const {
+    std::vector<std::string> arguments = {"quantize", "--model",   path("model"), "--templates", path("t.safetensors"),
+                                          "--text",   path("text"), "--windows",   "12",          "--length",
+                                          "32"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  }
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(Quantize, CalibratesShowsAndCompares) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  ASSERT_EQ(calibrate("t.h5").exit_code, 0);
+  const ProgramResult people = run_program({"templates", "show", path("t.safetensors")});
+  EXPECT_THAT(people.out, AllOf(HasSubstr("born in block 0, dimension 3"), HasSubstr("cancelled in blocks"),
+                                HasSubstr("R added after block 2")));
+  const ProgramResult shown = run_program({"templates", "show", path("t.safetensors"), "--json"});
+  ASSERT_EQ(shown.exit_code, 0) << shown.err;
+  const Json json = parse_json(shown.out, "standard output");
+  EXPECT_EQ(json.at("applicable"), true);
+  EXPECT_EQ(json.at("sets").at(0).at("birth"), 0);
+  EXPECT_EQ(json.at("sets").at(0).at("tokens"), 12);
+  EXPECT_EQ(json.at("ranges").at("ordinary").at("attn_in").size(), 4u);
+  const ProgramResult other = run_program({"templates", "show", path("t.h5"), "--json"});
+  ASSERT_EQ(other.exit_code, 0) << other.err;
+  EXPECT_EQ(parse_json(other.out, "standard output").at("ranges"), json.at("ranges"));
+
+  const ProgramResult compared = quantize({"--compare", "--bits-activation", "8", "4", "--json"});
+  ASSERT_EQ(compared.exit_code, 0) << compared.err;
+  const Json rows = parse_json(compared.out, "standard output").at("rows");
+  EXPECT_EQ(rows.at(0).at("method"), "fp");
+  const auto find = [&](const std::string& method, const Json& bits) {
+    for (const Json& row : rows)
+      if (row.at("method") == method && row.at("bits_activation") == bits) return row;
+    return Json();
+  };
+  for (const char* key : {"perplexity", "dnll", "dnll_se", "largest_h", "new_spikes", "bits_weight"})
+    EXPECT_TRUE(find("insertquant", 4).contains(key)) << key;
+  EXPECT_LT(std::abs(find("templates", nullptr).at("dnll").get<double>()), 0.01);
+  EXPECT_LT(find("templates", nullptr).at("blocks").at(1).at("largest_h").get<double>(), 100.0);
+  EXPECT_LT(std::abs(find("insertquant", 8).at("dnll").get<double>()),
+            std::abs(find("naive", 8).at("dnll").get<double>()));
+  EXPECT_THAT(quantize({"--method", "dynamic"}).out, AllOf(HasSubstr("fp"), HasSubstr("dynamic")));
+}
+
+TEST_F(Quantize, SaysWhatIsWrongAndOverwritesNothing) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const std::string before = read_file(folder_ / "t.safetensors");
+  expect_failure(calibrate("t.safetensors", "5000"), 1, "windows of");
+  expect_failure(calibrate("t.safetensors", "12", {"--eta", "0"}), 2, "eta");
+  EXPECT_EQ(read_file(folder_ / "t.safetensors"), before);
+  expect_failure(run_program({"templates"}), 2, "--model");
+  expect_failure(run_program({"templates", "show", path("nothing")}), 1, "nothing");
+  expect_failure(quantize({}), 2, "--method");
+  expect_failure(quantize({"--method", "insertquan"}), 2, "did you mean 'insertquant'");
+  expect_failure(quantize({"--method", "mse", "--bits-activation", "5"}), 2, "8, 6 and 4 bits");
+  expect_failure(quantize({"--method", "mse", "--override", "up_in=none"}), 2, "up_in");
+  testing::write_planted_model(folder_ / "model", 0.5f);
+  expect_failure(quantize({"--method", "mse"}), 1, "another model");
+  expect_failure(run_program({"templates", "--model", (testing::kept_models() / "bert").string(), "--text",
+                              path("text"), "--out", path("b.safetensors")}),
+                 2, "encoders");
+}
+
+TEST_F(Quantize, AModelWithoutSpikesGetsRangesAlone) {
+  testing::write_tiny_model(folder_ / "model");
+  const ProgramResult made = calibrate("t.safetensors");
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_THAT(made.out, HasSubstr("not applicable: "));
+  expect_failure(quantize({"--method", "insertquant"}), 2, "needs templates");
+  EXPECT_THAT(quantize({"--compare"}).out, AllOf(HasSubstr("naive"), Not(HasSubstr("insertquant"))));
+}
+
+/// A Python with torch, transformers and safetensors; empty: none.
+std::string transformers_python() {
+  const char* named = std::getenv("SPIKESCOPE_TRANSFORMERS_PYTHON");
+  for (const std::string program : {std::string(named ? named : ""), std::string("python3")})
+    if (!program.empty() &&
+        std::system((testing::shell_quoted(program) + " -c 'import torch, transformers, safetensors' 2> /dev/null").c_str()) == 0)
+      return program;
+  return "";
+}
+
+/// The Python of docs/template-format.md.
+std::string documented_python() {
+  const std::string page = read_file(fs::path(SPIKESCOPE_SOURCE_DIR) / "docs/template-format.md");
+  const std::string begin = "```python\n";
+  const size_t from = page.find(begin) + begin.size();
+  return page.substr(from, page.find("```", from) - from);
+}
+
+TEST_F(Quantize, TheDocumentedHooksGiveTheSameLosses) {
+  const std::string python = transformers_python();
+  if (python.empty())
+    GTEST_SKIP() << "no python3 with torch, transformers and safetensors; set SPIKESCOPE_TRANSFORMERS_PYTHON";
+  for (const float cancelled : {1.0f, 0.5f}) {
+    testing::write_planted_model(folder_ / "model", cancelled);
+    ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+    const ProgramResult ours = quantize({"--method", "templates", "--json"});
+    ASSERT_EQ(ours.exit_code, 0) << ours.err;
+    const Json rows = parse_json(ours.out, "standard output").at("rows");
+
+    testing::write_text(folder_ / "losses.py", documented_python() + R"(
+
+import sys
+from transformers import AutoModelForCausalLM
+
+folder, templates, text = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+ids = torch.tensor([ord(c) - 64 for c in open(text).read()]).view(12, 32)
+def loss():
+    with torch.no_grad():
+        logits = model(ids).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).double(), ids[:, 1:].flatten()).item()
+plain = loss()
+insert_templates(model, templates)
+print(json.dumps([plain, loss()]))
+)");
+    ASSERT_EQ(std::system((testing::shell_quoted(python) + " " + path("losses.py") + " " + path("model") + " " +
+                           path("t.safetensors") + " " + path("text") + " > " + path("losses.json"))
+                              .c_str()),
+              0);
+    const Json theirs = read_json_file(folder_ / "losses.json");
+    EXPECT_NEAR(rows.at(0).at("nll").get<double>(), theirs.at(0).get<double>(), 1e-4) << cancelled;
+    EXPECT_NEAR(rows.at(1).at("nll").get<double>(), theirs.at(1).get<double>(), 1e-4) << cancelled;
+    EXPECT_NE(theirs.at(0), theirs.at(1));
+  }
+}
+
+}  // namespace
+}  // namespace spikescope

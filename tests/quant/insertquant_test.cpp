@@ -1,0 +1,245 @@
+// Calibration and InsertQuant on a model whose spike is planted in its weights (tests/planted_model.h).
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <random>
+
+#include "../error_of.h"
+#include "../golden.h"
+#include "../planted_model.h"
+#include "families/checkpoint.h"
+#include "quant/activation_losses.h"
+#include "quant/calibrate.h"
+#include "quant/template_file.h"
+
+namespace spikescope {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::error_of;
+
+/// Windows of random tokens of the tiny vocabulary; the spike token stands first in each, and once inside the last.
+TokenBatch windows(int count, int length, unsigned seed) {
+  std::mt19937 random(seed);
+  TokenBatch batch;
+  batch.offsets = {0};
+  for (int window = 0; window < count; ++window) {
+    for (int token = 0; token < length; ++token)
+      batch.ids.push_back(token == 0 ? testing::kSpikeToken : static_cast<int64_t>(2 + random() % 62));
+    batch.offsets.push_back(static_cast<int64_t>(batch.ids.size()));
+  }
+  batch.ids[batch.ids.size() - 5] = testing::kSpikeToken;
+  return batch;
+}
+
+class InsertQuant : public ::testing::Test {
+ protected:
+  std::unique_ptr<Checkpoint> open(float cancelled) {
+    testing::write_planted_model(folder_ / "model", cancelled);
+    return Checkpoint::open(folder_ / "model");
+  }
+  Templates calibrated(const Checkpoint& checkpoint) {
+    CalibrationInfo info;
+    info.model_sha256 = checkpoint.sha256();
+    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, kBirthFactor, [](double, const std::string&) {});
+  }
+  LossesOfPass run(const LossComparison& comparison, const Checkpoint& checkpoint, const Templates& templates,
+                   ActivationPlan plan) {
+    return comparison.run(SimulatedActivations(checkpoint.architecture(), templates, std::move(plan)), [](double) {});
+  }
+
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(InsertQuant, CalibrationFindsTheSpikeAndTakesMeansOverIt) {
+  const auto checkpoint = open(1.0f);
+  const Templates templates = calibrated(*checkpoint);
+  ASSERT_EQ(templates.sets.size(), 1u) << why_not_applicable(templates);
+  const TemplateSet& set = templates.sets[0];
+  EXPECT_EQ(set.course.birth, 0);
+  EXPECT_EQ(set.tokens, 7);
+  EXPECT_THAT(set.course.dims, ElementsAre(testing::kSpikeDim));
+  EXPECT_THAT(set.course.cancelling, ElementsAre(2));
+  EXPECT_EQ(set.course.last, 2);
+  EXPECT_FALSE(set.course.reaches_end);
+  EXPECT_NEAR(set.course.height, 6400.0, 200.0);
+  EXPECT_THAT(set.final_out, IsEmpty());
+  EXPECT_LT(set.deviation, 0.1);
+
+  // The same means from recorded values.
+  const TokenBatch batch = windows(6, 40, 1);
+  testing::Recorder recorder(batch);
+  Hooks hooks;
+  hooks.observe("*", recorder.observer());
+  PassObserver none;
+  run_model(checkpoint->weights(), batch, hooks, none);
+  const auto mean = [&](const std::string& point) {
+    const std::vector<float>& values = recorder.at(point).values;
+    std::vector<double> sums(16);
+    for (size_t token = 0; token < batch.ids.size(); ++token)
+      for (size_t i = 0; i < 16 && batch.ids[token] == testing::kSpikeToken; ++i)
+        sums[i] += values[token * 16 + i] / 7.0;
+    return sums;
+  };
+  for (int layer = 1; layer <= 2; ++layer)
+    for (const auto& [site, point] : {std::pair(Site::attn_in, ".ln1.out"), {Site::mlp_in, ".ln2.out"}}) {
+      const std::vector<double> expected = mean("blocks." + std::to_string(layer) + point);
+      const auto found = set.at(site, layer, 16);
+      ASSERT_EQ(found.size(), 16u);
+      for (size_t i = 0; i < 16; ++i) EXPECT_NEAR(found[i], expected[i], 1e-5);
+    }
+  EXPECT_TRUE(set.at(Site::attn_in, 0, 16).empty());
+  EXPECT_TRUE(set.at(Site::attn_in, 3, 16).empty());
+  const std::vector<double> born = mean("blocks.0.mlp_out"), gone = mean("blocks.2.mlp_out");
+  for (size_t i = 0; i < 16; ++i) EXPECT_NEAR(set.residual[i], born[i] + gone[i], 2e-3);
+
+  // Ranges leave the spike out where it is replaced, and only there.
+  EXPECT_GT(templates.range(Population::all, Site::down_in, 0)[RangeKey::absmax], 6000.0f);
+  EXPECT_LT(templates.range(Population::ordinary, Site::down_in, 0)[RangeKey::absmax], 100.0f);
+  EXPECT_EQ(templates.range(Population::ordinary, Site::down_in, 0)[RangeKey::rows], 6 * 40 - 7);
+  EXPECT_EQ(templates.range(Population::ordinary, Site::o_in, 1)[RangeKey::rows], 6 * 40);
+  EXPECT_EQ(templates.range(Population::ordinary, Site::attn_in, 3)[RangeKey::rows], 6 * 40);
+  float largest = 0.0f;
+  for (const float value : recorder.at("blocks.1.attn.z").values) largest = std::max(largest, std::abs(value));
+  EXPECT_EQ(templates.range(Population::all, Site::o_in, 1)[RangeKey::absmax], largest);
+}
+
+TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
+  for (const float cancelled : {1.0f, 0.5f, 0.0f}) {
+    const auto checkpoint = open(cancelled);
+    const Templates templates = calibrated(*checkpoint);
+    ASSERT_EQ(templates.sets.size(), 1u);
+    EXPECT_EQ(templates.sets[0].course.reaches_end, cancelled < 1.0f);
+    const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+    EXPECT_GT(comparison.reference().largest_h[0], 6000.0);
+    for (const bool with_residual : {false, true}) {
+      ActivationPlan plan = plan_of(find_activation_method("templates"), 8, templates);
+      plan.end_with_residual = with_residual;
+      const LossesOfPass replaced = run(comparison, *checkpoint, templates, plan);
+      const Json row = comparison.row(replaced);
+      EXPECT_LT(std::abs(row.at("dnll").get<double>()), 0.01) << cancelled << " " << with_residual;
+      EXPECT_LT(replaced.largest_h[0], 100.0);
+      EXPECT_LT(replaced.largest_h[1], 100.0);
+      EXPECT_EQ(replaced.new_spike_tokens, 0);
+    }
+  }
+}
+
+TEST_F(InsertQuant, KeepsTheLossWhereANaiveScaleDoesNot) {
+  const auto checkpoint = open(1.0f);
+  const Templates templates = calibrated(*checkpoint);
+  const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+  const auto dnll = [&](const char* method) {
+    const ActivationPlan plan = plan_of(find_activation_method(method), 8, templates);
+    // A model of random weights may gain from what is lost.
+    return std::abs(comparison.row(run(comparison, *checkpoint, templates, plan)).at("dnll").get<double>());
+  };
+  const double naive = dnll("naive");
+  EXPECT_GT(naive, 0.05);
+  EXPECT_LT(dnll("insertquant"), 0.2 * naive);
+  EXPECT_LT(dnll("dynamic"), 0.2 * naive);
+}
+
+TEST_F(InsertQuant, NotApplicableWithoutSpikes) {
+  testing::write_tiny_model(folder_ / "tiny");
+  const auto checkpoint = Checkpoint::open(folder_ / "tiny");
+  const Templates templates = calibrated(*checkpoint);
+  EXPECT_THAT(templates.sets, IsEmpty());
+  EXPECT_THAT(why_not_applicable(templates), HasSubstr("64 x the median"));
+  EXPECT_THAT(error_of([&] { plan_of(find_activation_method("insertquant"), 8, templates); }),
+              HasSubstr("needs templates"));
+  EXPECT_GT(templates.range(Population::ordinary, Site::attn_in, 2)[RangeKey::mse8], 0.0f);
+}
+
+TEST_F(InsertQuant, FilesKeepEverything) {
+  const auto checkpoint = open(0.5f);
+  const Templates templates = calibrated(*checkpoint);
+  for (const char* name : {"t.safetensors", "t.h5"}) {
+    write_templates(templates, folder_ / name);
+    const Templates read = read_templates(folder_ / name);
+    EXPECT_EQ(to_json(read), to_json(templates)) << name;
+    EXPECT_EQ(ranges_json(read), ranges_json(templates)) << name;
+    ASSERT_EQ(read.sets.size(), 1u);
+    EXPECT_EQ(read.sets[0].attn_in, templates.sets[0].attn_in);
+    EXPECT_EQ(read.sets[0].mlp_in, templates.sets[0].mlp_in);
+    EXPECT_EQ(read.sets[0].residual, templates.sets[0].residual);
+    EXPECT_EQ(read.sets[0].final_out, templates.sets[0].final_out);
+    check_templates_of(read, folder_ / name, checkpoint->sha256(), checkpoint->architecture());
+    EXPECT_THAT(error_of([&] {
+                  check_templates_of(read, folder_ / name, std::string(64, '0'), checkpoint->architecture());
+                }),
+                AllOf(HasSubstr(name), HasSubstr("another model")));
+  }
+  // The same bytes each time.
+  write_templates(templates, folder_ / "again.safetensors");
+  EXPECT_EQ(read_file(folder_ / "again.safetensors"), read_file(folder_ / "t.safetensors"));
+}
+
+TEST_F(InsertQuant, HostileFilesAreRefused) {
+  const auto checkpoint = open(0.5f);
+  const Templates templates = calibrated(*checkpoint);
+  const std::filesystem::path file = folder_ / "t.safetensors";
+  write_templates(templates, file);
+  const std::string bytes = read_file(file);
+  for (const size_t length : {size_t{0}, size_t{7}, bytes.size() / 2, bytes.size() - 1}) {
+    testing::write_text(folder_ / "cut.safetensors", bytes.substr(0, length));
+    EXPECT_THAT(error_of([&] { read_templates(folder_ / "cut.safetensors"); }), HasSubstr("cut.safetensors"));
+  }
+  const auto changed = [&](const std::function<void(Templates&)>& change) {
+    Templates copy = templates;
+    change(copy);
+    write_templates(copy, folder_ / "changed.safetensors");
+    return error_of([&] { read_templates(folder_ / "changed.safetensors"); });
+  };
+  EXPECT_EQ(changed([](Templates&) {}), "");
+  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.birth = 4; }), HasSubstr("\"birth\" is 4"));
+  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.cancelling = {0}; }), HasSubstr("cancelling"));
+  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.threshold = -1.0; }), HasSubstr("threshold"));
+  EXPECT_THAT(changed([](Templates& t) { t.sets[0].attn_in.resize(32); }), HasSubstr("[2, 16]"));
+  EXPECT_THAT(changed([](Templates& t) { t.sets[0].residual[3] = std::nanf(""); }), HasSubstr("not finite at 3"));
+  EXPECT_THAT(changed([](Templates& t) { t.blocks.pop_back(); }), HasSubstr("4 entries"));
+  EXPECT_THAT(error_of([&] { read_templates(folder_ / "model/model.safetensors"); }), HasSubstr("no template file"));
+
+  // Ranges that no quantizer can have are found before anything runs.
+  const auto simulated = [&](const std::function<void(Range&)>& change, int bits) {
+    Templates copy = templates;
+    change(copy.range(Population::all, Site::o_in, 2));
+    return error_of([&] {
+      SimulatedActivations(checkpoint->architecture(), copy, plan_of(find_activation_method("mse"), bits, copy));
+    });
+  };
+  EXPECT_EQ(simulated([](Range&) {}, 8), "");
+  EXPECT_THAT(simulated([](Range& r) { r[RangeKey::mse8] = std::nanf(""); }, 8), HasSubstr("o_in of block 2"));
+  EXPECT_THAT(simulated([](Range& r) { r[RangeKey::rows] = 0.0f; }, 8), HasSubstr("no samples"));
+  EXPECT_THAT(simulated([](Range&) {}, 7), HasSubstr("8, 6 and 4 bits"));
+}
+
+TEST_F(InsertQuant, OverridesTakeThePlaceOfTheMethodsChoices) {
+  Templates templates;
+  templates.n_layers = 4;
+  for (auto& population : templates.ranges)
+    for (auto& layers : population) layers.resize(4);
+  templates.range(Population::ordinary, Site::down_in, 3)[RangeKey::ratio] = 21.0f;
+  templates.sets.emplace_back();
+  const std::vector<SiteOverride> overrides = {parse_override("o_in=none", 8, 4),
+                                               parse_override("attn_in:0,2-3=absmax:6", 8, 4)};
+  const ActivationPlan plan = plan_of(find_activation_method("insertquant-dynamic"), 8, templates, overrides);
+  const auto clip = [&](Site site, size_t layer) { return plan.choices[static_cast<size_t>(site)][layer].clip; };
+  EXPECT_EQ(clip(Site::o_in, 1), Clip::none);
+  EXPECT_EQ(clip(Site::attn_in, 1), Clip::mse);
+  EXPECT_EQ(clip(Site::attn_in, 2), Clip::absmax);
+  EXPECT_EQ(plan.choices[0][3].bits, 6);
+  EXPECT_EQ(plan.choices[0][1].bits, 8);
+  EXPECT_EQ(clip(Site::down_in, 3), Clip::dynamic);
+  EXPECT_EQ(clip(Site::down_in, 2), Clip::mse);
+  for (const char* wrong : {"o_in", "x=none", "o_in=x", "o_in:4=none", "o_in=mse:1", "o_in=mse:x", "o_in:=none"})
+    EXPECT_THAT(error_of([&] { parse_override(wrong, 8, 4); }), HasSubstr(wrong));
+}
+
+}  // namespace
+}  // namespace spikescope

@@ -1,0 +1,125 @@
+#include "quant/quantizer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "../error_of.h"
+#include "quant/value_histogram.h"
+
+namespace spikescope {
+namespace {
+
+TEST(Quantizer, RoundsToTheNearestEvenPointAndClips) {
+  const Quantizer q = Quantizer::symmetric(4, 7.0);  // step 1, from -7 to 7
+  for (const auto& [from, to] : {std::pair{0.4f, 0.0f}, {0.5f, 0.0f}, {1.5f, 2.0f}, {2.5f, 2.0f}, {-2.5f, -2.0f},
+                                 {-3.6f, -4.0f}, {7.4f, 7.0f}, {900.0f, 7.0f}, {-1e30f, -7.0f}})
+    EXPECT_EQ(q(from), to) << from;
+}
+
+TEST(Quantizer, AsymmetricGridsHaveZeroOnThem) {
+  const Quantizer q = Quantizer::asymmetric(4, -1.0, 14.0);  // step 1
+  for (const auto& [from, to] :
+       {std::pair{0.0f, 0.0f}, {-0.7f, -1.0f}, {-5.0f, -1.0f}, {13.6f, 14.0f}, {99.0f, 14.0f}})
+    EXPECT_EQ(q(from), to) << from;
+  // A range that leaves 0 out is widened to it.
+  EXPECT_EQ(Quantizer::asymmetric(8, 3.0, 255.0)(0.0f), 0.0f);
+}
+
+TEST(Quantizer, RowsAgreeWithSingleValuesWhateverTheirStride) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  const int64_t rows = 150, size = 37, stride = 41;
+  std::vector<float> values(static_cast<size_t>(rows * stride)), before;
+  for (float& value : values) value = normal(random);
+  before = values;
+  const Quantizer q = Quantizer::symmetric(8, 2.0);
+  quantize_rows({values.data(), {rows, size}, stride}, q);
+  for (int64_t i = 0; i < rows * stride; ++i) {
+    const auto at = static_cast<size_t>(i);
+    EXPECT_EQ(values[at], i % stride < size ? q(before[at]) : before[at]) << i;
+  }
+
+  values = before;
+  quantize_rows_dynamic({values.data(), {rows, size}, stride}, 8, false);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const from = before.data() + row * stride;
+    const float largest = largest_magnitude(from, size);
+    for (int64_t i = 0; i < size; ++i)
+      EXPECT_NEAR(values[static_cast<size_t>(row * stride + i)], from[i], 0.5001f * largest / 127.0f);
+  }
+}
+
+TEST(Quantizer, ASiteOfZerosStaysSo) { EXPECT_EQ(Quantizer::symmetric(8, 0.0)(0.0f), 0.0f); }
+
+TEST(Quantizer, RefusesWhatCannotBe) {
+  EXPECT_NE(testing::error_of([] { Quantizer::symmetric(1, 1.0); }).find("1 bits"), std::string::npos);
+  EXPECT_NE(testing::error_of([] { Quantizer::symmetric(8, -1.0); }).find("-1"), std::string::npos);
+  EXPECT_NE(testing::error_of([] { Quantizer::symmetric(8, std::nan("")); }).find("nan"), std::string::npos);
+  EXPECT_NE(testing::error_of([] { Quantizer::asymmetric(8, 2.0, 1.0); }).find("ascending"), std::string::npos);
+}
+
+/// Mean square error of a symmetric quantizer on the values themselves.
+double true_error(const std::vector<float>& values, int bits, double clip) {
+  const Quantizer q = Quantizer::symmetric(bits, clip);
+  double sum = 0.0;
+  for (const float value : values) sum += std::pow(static_cast<double>(q(value)) - value, 2);
+  return sum / static_cast<double>(values.size());
+}
+
+TEST(ClipSearch, FindsTheClipThatTheValuesThemselvesLikeBest) {
+  std::mt19937 random(5);
+  std::student_t_distribution<float> tails(3.0f);
+  std::vector<float> values(40000);
+  for (float& value : values) value = tails(random);
+  ValueHistogram histogram;
+  histogram.add(values.data(), static_cast<int64_t>(values.size()));
+  const double largest = histogram.largest();
+  EXPECT_EQ(largest, largest_magnitude(values.data(), static_cast<int64_t>(values.size())));
+  for (const int bits : {8, 6, 4}) {
+    double least = std::numeric_limits<double>::infinity();
+    for (double share = 1.0; share > 0.005; share *= 0.985)
+      least = std::min(least, true_error(values, bits, share * largest));
+    const ClipSearch::Range found = ClipSearch(histogram).symmetric(bits);
+    EXPECT_LT(true_error(values, bits, found.high), 1.01 * least) << bits;
+    EXPECT_NEAR(found.error, true_error(values, bits, found.high), 0.02 * least) << bits;
+    EXPECT_EQ(found.low, -found.high);
+  }
+}
+
+TEST(ClipSearch, AsymmetricRangesFollowTheValues) {
+  std::mt19937 random(6);
+  std::exponential_distribution<float> one_sided(1.0f);
+  ValueHistogram histogram;
+  for (int i = 0; i < 20000; ++i) {
+    const float value = one_sided(random) - 0.1f;
+    histogram.add(&value, 1);
+  }
+  const ClipSearch search(histogram);
+  const ClipSearch::Range both = search.asymmetric(4), symmetric = search.symmetric(4);
+  EXPECT_LT(both.error, 0.5 * symmetric.error);
+  EXPECT_LT(both.high, histogram.highest());
+  EXPECT_GT(both.low, -0.1001);
+}
+
+TEST(ValueHistogram, KnowsQuantilesWithinABin) {
+  ValueHistogram histogram, other;
+  for (int i = 1; i <= 1000; ++i) {
+    const float value = static_cast<float>(i % 2 ? i : -i);
+    (i % 3 ? histogram : other).add(&value, 1);
+  }
+  histogram.merge(other);
+  EXPECT_EQ(histogram.count(), 1000);
+  EXPECT_EQ(histogram.lowest(), -1000.0f);
+  EXPECT_EQ(histogram.highest(), 999.0f);
+  EXPECT_NEAR(histogram.magnitude_quantile(0.5), 500.0, 5.0);
+  EXPECT_EQ(histogram.magnitude_quantile(1.0), 1000.0);
+  histogram.clear();
+  EXPECT_TRUE(std::isnan(histogram.magnitude_quantile(0.5)));
+  EXPECT_EQ(ClipSearch(histogram).symmetric(8).high, 0.0);
+}
+
+}  // namespace
+}  // namespace spikescope
