@@ -1,0 +1,332 @@
+#include "quant/calibrate.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "model/gemm.h"
+#include "model/runner.h"
+#include "quant/quantizer.h"
+#include "quant/value_histogram.h"
+#include "stats/quantile.h"
+
+namespace spikescope {
+namespace {
+
+constexpr int64_t kRowsAPiece = 64;
+
+/// Calls work(row) for all rows of a piece of a hook point, on all threads.
+template <class Work>
+void for_rows(const TensorView& values, const Work& work) {
+  const int64_t rows = values.rows();
+  parallel_for((rows + kRowsAPiece - 1) / kRowsAPiece, [&](int64_t piece) {
+    const int64_t end = std::min(rows, (piece + 1) * kRowsAPiece);
+    for (int64_t row = piece * kRowsAPiece; row < end; ++row) work(row);
+  });
+}
+
+Peak peak_of(const float* values, int64_t count) {
+  const float largest = largest_magnitude(values, count);
+  const float* const at = std::find_if(values, values + count, [&](float v) { return std::abs(v) == largest; });
+  return at == values + count ? Peak{} : Peak{*at, static_cast<int32_t>(at - values)};
+}
+
+class ProgressObserver : public PassObserver {
+ public:
+  ProgressObserver(const CalibrationProgress& progress, double from, std::string part)
+      : progress_(progress), from_(from), part_(std::move(part)) {}
+  void progress(double fraction) override { progress_(from_ + 0.5 * fraction, part_); }
+
+ private:
+  const CalibrationProgress& progress_;
+  const double from_;
+  const std::string part_;
+};
+
+/// First pass: the largest values of every token.
+PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, const CalibrationProgress& progress) {
+  const Architecture& a = weights.architecture();
+  const auto layers = static_cast<size_t>(a.n_layers), tokens = batch.ids.size();
+  PassPeaks peaks{std::vector<std::vector<float>>(layers), {layers, std::vector<Peak>(tokens)},
+                  {layers, std::vector<Peak>(tokens)}};
+  Hooks hooks;
+  hooks.observe("blocks.*.mlp.post", [&](const Activation& at) {
+    std::vector<float>& down = peaks.down[static_cast<size_t>(at.point.layer)];
+    down.resize(tokens);
+    for_rows(at.values, [&](int64_t row) {
+      down[static_cast<size_t>(at.first_row + row)] = largest_magnitude(at.values.row(row), at.values.row_size());
+    });
+  });
+  const auto observe_peaks = [&](Point point, std::vector<std::vector<Peak>>& into) {
+    hooks.observe("blocks.*." + std::string(HookPoint{point, 0}.kind().name), [&into](const Activation& at) {
+      std::vector<Peak>& rows = into[static_cast<size_t>(at.point.layer)];
+      for_rows(at.values, [&](int64_t row) {
+        rows[static_cast<size_t>(at.first_row + row)] = peak_of(at.values.row(row), at.values.row_size());
+      });
+    });
+  };
+  observe_peaks(mlp_update_point(a), peaks.update);
+  observe_peaks(Point::resid_post, peaks.state);
+  ProgressObserver observer(progress, 0.0, "looking for spikes");
+  run_model(weights, batch, hooks, observer);
+  return peaks;
+}
+
+/// The mean of vectors that come one at a time, and how far they are from it.
+class VectorMean {
+ public:
+  void add(const float* values, int64_t count) {
+    sums_.resize(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) {
+      sums_[static_cast<size_t>(i)] += values[i];
+      squares_ += static_cast<double>(values[i]) * values[i];
+    }
+    ++count_;
+  }
+  std::vector<float> mean() const {
+    std::vector<float> mean;
+    for (const double sum : sums_) mean.push_back(static_cast<float>(sum / static_cast<double>(count_)));
+    return mean;
+  }
+  /// sqrt(mean ||x - mean||^2) / ||mean||.
+  double deviation() const {
+    double square = 0.0;
+    for (const double sum : sums_) square += sum * sum;
+    square /= static_cast<double>(count_ * count_);
+    return std::sqrt(std::max(squares_ / static_cast<double>(count_) - square, 0.0) / square);
+  }
+
+ private:
+  std::vector<double> sums_;
+  double squares_ = 0.0;
+  int64_t count_ = 0;
+};
+
+/// What the second pass takes of the values at the sites of one block.
+class SiteStatistics {
+ public:
+  SiteStatistics(int threads, size_t tokens) : ordinary_(static_cast<size_t>(threads)), largest_(tokens) {}
+
+  /// `replaced`: whether InsertQuant replaces the values of each token.
+  void add(const Activation& at, const std::vector<uint8_t>& replaced) {
+    const int64_t size = at.values.row_size();
+    for_rows(at.values, [&](int64_t row) {
+      const auto token = static_cast<size_t>(at.first_row + row);
+      largest_[token] = largest_magnitude(at.values.row(row), size);
+      if (!replaced[token]) ordinary_[static_cast<size_t>(omp_get_thread_num())].add(at.values.row(row), size);
+    });
+    for (int64_t row = 0; row < at.values.rows(); ++row)
+      if (replaced[static_cast<size_t>(at.first_row + row)]) replaced_.add(at.values.row(row), size);
+  }
+
+  /// Both ranges; begins anew.
+  std::array<Range, kPopulations> take(const std::vector<uint8_t>& replaced) {
+    ValueHistogram& ordinary = ordinary_.front();
+    for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
+      ordinary.merge(ordinary_[thread]);
+      ordinary_[thread].clear();
+    }
+    std::vector<double> ordinary_rows;
+    for (size_t token = 0; token < largest_.size(); ++token)
+      if (!replaced[token]) ordinary_rows.push_back(largest_[token]);
+    std::array<Range, kPopulations> ranges;
+    ranges[static_cast<size_t>(Population::ordinary)] = range_of(ordinary, std::move(ordinary_rows));
+    ordinary.merge(replaced_);
+    ranges[static_cast<size_t>(Population::all)] = range_of(ordinary, {largest_.begin(), largest_.end()});
+    ordinary.clear();
+    replaced_.clear();
+    return ranges;
+  }
+
+ private:
+  static Range range_of(const ValueHistogram& histogram, std::vector<double> largest) {
+    Range range;
+    range[RangeKey::rows] = static_cast<float>(largest.size());
+    if (largest.empty()) return range;
+    range[RangeKey::absmax] = static_cast<float>(histogram.largest());
+    range[RangeKey::lowest] = histogram.lowest();
+    range[RangeKey::highest] = histogram.highest();
+    range[RangeKey::ratio] = static_cast<float>(histogram.largest() / lower_median(std::move(largest)));
+    range[RangeKey::percentile] = static_cast<float>(histogram.magnitude_quantile(kPercentile));
+    const ClipSearch search(histogram);
+    for (const RangeBits& at : range_bits()) {
+      range[at.mse] = static_cast<float>(search.symmetric(at.bits).high);
+      const ClipSearch::Range both = search.asymmetric(at.bits);
+      range[at.low] = static_cast<float>(both.low);
+      range[at.high] = static_cast<float>(both.high);
+    }
+    return range;
+  }
+
+  std::vector<ValueHistogram> ordinary_;  // a thread each
+  ValueHistogram replaced_;
+  std::vector<float> largest_;  // [tokens]
+};
+
+/// Second pass.
+class Collector : public PassObserver {
+ public:
+  Collector(const Architecture& architecture, const TokenBatch& batch, Templates& templates,
+            const CalibrationProgress& progress)
+      : architecture_(architecture), templates_(templates), tokens_(batch.ids.size()), progress_(progress) {
+    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), tokens_);
+    for (const TemplateSet& set : templates.sets)
+      sums_.push_back({std::vector<VectorMean>(blocks_of(set)), std::vector<VectorMean>(blocks_of(set)), {}, {}});
+  }
+
+  void attach(Hooks& hooks) {
+    for (const SiteKind& kind : site_kinds())
+      hooks.observe("blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
+                    [this, site = kind.site](const Activation& at) { see_site(site, at); });
+    hooks.observe("blocks.*." + std::string(HookPoint{mlp_update_point(architecture_), 0}.kind().name),
+                  [this](const Activation& at) {
+                    for (size_t i = 0; i < sums_.size(); ++i)
+                      if (templates_.sets[i].silences(at.point.layer)) see_update(i, at);
+                  });
+    const bool to_the_end = std::any_of(templates_.sets.begin(), templates_.sets.end(),
+                                        [](const TemplateSet& set) { return set.course.reaches_end; });
+    if (to_the_end && has_point(architecture_, {Point::ln_final_out, -1}))
+      hooks.observe("ln_final.out", [this](const Activation& at) {
+        for (size_t i = 0; i < sums_.size(); ++i)
+          if (templates_.sets[i].course.reaches_end)
+            for_spikes(i, at, [&](const float* values, size_t) { sums_[i].final_out.add(values, at.values.row_size()); });
+      });
+  }
+
+  void block_done(int layer, const TensorView&) override {
+    for (const SiteKind& kind : site_kinds()) {
+      if (!has_site(architecture_, kind.site, layer)) continue;
+      const auto ranges = sites_[static_cast<size_t>(kind.site)].take(replaced(kind.site, layer));
+      for (const Population population : {Population::ordinary, Population::all})
+        templates_.range(population, kind.site, layer) = ranges[static_cast<size_t>(population)];
+    }
+  }
+
+  void progress(double fraction) override { progress_(0.5 + 0.5 * fraction, "ranges and templates"); }
+
+  /// After the pass.
+  void finish() {
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      TemplateSet& set = templates_.sets[i];
+      double deviation = 0.0;
+      for (const VectorMean& sum : sums_[i].attn_in) deviation += sum.deviation();
+      set.deviation = deviation / static_cast<double>(sums_[i].attn_in.size());
+      for (const auto& [from, to] : {std::pair(&sums_[i].attn_in, &set.attn_in), {&sums_[i].mlp_in, &set.mlp_in}})
+        for (const VectorMean& sum : *from) {
+          const std::vector<float> mean = sum.mean();
+          to->insert(to->end(), mean.begin(), mean.end());
+        }
+      set.residual = sums_[i].residual_mean(set.tokens);
+      set.final_out = sums_[i].final_out.mean();
+    }
+  }
+
+ private:
+  struct Sums {
+    std::vector<VectorMean> attn_in, mlp_in;  ///< [blocks birth + 1 .. last]
+    VectorMean final_out;
+    std::vector<double> residual;  ///< [d] over all tokens and silenced blocks
+
+    std::vector<float> residual_mean(int64_t tokens) const {
+      std::vector<float> mean;
+      for (const double sum : residual) mean.push_back(static_cast<float>(sum / static_cast<double>(tokens)));
+      return mean;
+    }
+  };
+
+  static size_t blocks_of(const TemplateSet& set) { return static_cast<size_t>(set.course.last - set.course.birth); }
+
+  /// Calls work(values, token) for the spike tokens of a set among the rows.
+  template <class Work>
+  void for_spikes(size_t set, const Activation& at, const Work& work) const {
+    const std::vector<int64_t>& tokens = templates_.sets[set].course.tokens;
+    const int64_t end = at.first_row + at.values.rows();
+    for (auto token = std::lower_bound(tokens.begin(), tokens.end(), at.first_row);
+         token != tokens.end() && *token < end; ++token)
+      work(at.values.row(*token - at.first_row), static_cast<size_t>(*token));
+  }
+
+  void see_site(Site site, const Activation& at) {
+    sites_[static_cast<size_t>(site)].add(at, replaced(site, at.point.layer));
+    if (site != Site::attn_in && site != Site::mlp_in) return;
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      const SpikeCourse& course = templates_.sets[i].course;
+      if (at.point.layer <= course.birth || at.point.layer > course.last) continue;
+      std::vector<VectorMean>& means = site == Site::attn_in ? sums_[i].attn_in : sums_[i].mlp_in;
+      VectorMean& mean = means[static_cast<size_t>(at.point.layer - course.birth - 1)];
+      for_spikes(i, at, [&](const float* values, size_t) { mean.add(values, at.values.row_size()); });
+    }
+  }
+
+  void see_update(size_t set, const Activation& at) {
+    std::vector<double>& sums = sums_[set].residual;
+    sums.resize(static_cast<size_t>(at.values.row_size()));
+    for_spikes(set, at, [&](const float* values, size_t) {
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
+    });
+  }
+
+  /// [tokens] whether InsertQuant replaces the values of a token there.
+  const std::vector<uint8_t>& replaced(Site site, int layer) {
+    std::vector<uint8_t>& mask = masks_[static_cast<size_t>(site)];
+    if (mask_layers_[static_cast<size_t>(site)] == layer) return mask;
+    mask_layers_[static_cast<size_t>(site)] = layer;
+    mask.assign(tokens_, 0);
+    for (const TemplateSet& set : templates_.sets) {
+      const bool inserted = layer > set.course.birth && layer <= set.course.last;
+      const bool here = site == Site::down_in ? set.silences(layer) : site != Site::o_in && inserted;
+      if (!here) continue;
+      for (const int64_t token : set.course.tokens) mask[static_cast<size_t>(token)] = 1;
+    }
+    return mask;
+  }
+
+  const Architecture& architecture_;
+  Templates& templates_;
+  const size_t tokens_;
+  const CalibrationProgress& progress_;
+  std::vector<SiteStatistics> sites_;
+  std::vector<Sums> sums_;  // of templates_.sets
+  std::array<std::vector<uint8_t>, kSites> masks_;
+  std::array<int, kSites> mask_layers_{-1, -1, -1, -1};
+};
+
+}  // namespace
+
+Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info, double eta,
+                    const CalibrationProgress& progress) {
+  const Architecture& a = weights.architecture();
+  require_sites(a);
+  if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
+  const SpikeCourses found = find_spike_courses(record_peaks(weights, batch, progress), eta);
+
+  Templates templates;
+  templates.info = std::move(info);
+  templates.info.tokens = static_cast<int64_t>(batch.ids.size());
+  templates.n_layers = a.n_layers;
+  templates.d_model = a.d_model;
+  templates.eta = eta;
+  templates.blocks = found.blocks;
+  for (auto& population : templates.ranges)
+    for (std::vector<Range>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  for (const SpikeCourse& course : found.courses) {
+    TemplateSet set;
+    set.course = course;
+    set.tokens = static_cast<int64_t>(course.tokens.size());
+    set.evidence = found.blocks[static_cast<size_t>(course.birth)];
+    templates.sets.push_back(std::move(set));
+  }
+
+  Collector collector(a, batch, templates, progress);
+  Hooks hooks;
+  collector.attach(hooks);
+  run_model(weights, batch, hooks, collector);
+  collector.finish();
+  return templates;
+}
+
+}  // namespace spikescope

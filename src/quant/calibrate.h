@@ -1,0 +1,25 @@
+// Calibration: two passes over a text find where spikes are born and end, the vectors that take their place, and the
+// ranges of what is to be quantized.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "model/batch.h"
+#include "model/weights.h"
+#include "quant/templates.h"
+
+namespace spikescope {
+
+/// Fraction done, 0 to 1, and what is at work.
+using CalibrationProgress = std::function<void(double fraction, const std::string& part)>;
+
+/// The first pass keeps 20 bytes a token and block (find_spike_courses); the second, which knows the spike tokens,
+/// takes sums of their values and histograms of all others'. Beside the pass's own memory that is all there is: values
+/// themselves are not kept. The result depends on the tokens alone, not on the number of threads. `info` goes into the
+/// result as it is, but for its numbers of tokens.
+/// Throws UsageError for a model that has no such sites (require_sites) or an eta below 1; Error as run_model does.
+Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info, double eta,
+                    const CalibrationProgress& progress);
+
+}  // namespace spikescope

@@ -1,0 +1,103 @@
+#include "quant/quantizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "base/vectorized.h"
+
+namespace spikescope {
+namespace {
+
+void check_bits(int bits) {
+  if (bits < kFewestBits || bits > kMostBits)
+    fail("a quantizer of {} bits: expected {} to {}", bits, kFewestBits, kMostBits);
+}
+
+/// Nearest whole number, ties to even: adding 1.5 * 2^23 leaves no room for a fraction. For |x| < 2^22.
+inline float nearest(float x) {
+  constexpr float kShift = 12582912.0f;
+  return (x + kShift) - kShift;
+}
+
+/// `low`, `high`: the ends of the grid over the scale. They come before rounding, so that what is rounded is never large.
+inline float on_grid(float x, float inverse, float low, float high, float scale) {
+  return nearest(std::min(std::max(x * inverse, low), high)) * scale;
+}
+
+SPIKESCOPE_VECTORIZED
+void apply_to(float* values, int64_t count, float low, float high, float scale) {
+  const float inverse = 1.0f / scale;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) values[i] = on_grid(values[i], inverse, low, high, scale);
+}
+
+SPIKESCOPE_VECTORIZED
+float magnitude_of(const float* values, int64_t count) {
+  float largest = 0.0f;
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[i]));
+  return largest;
+}
+
+constexpr int64_t kRowsAPiece = 64;
+
+template <class Work>
+void for_each_row(const TensorView& rows, const Work& work) {
+  const int64_t count = rows.rows(), size = rows.row_size();
+  parallel_for((count + kRowsAPiece - 1) / kRowsAPiece, [&](int64_t piece) {
+    const int64_t end = std::min(count, (piece + 1) * kRowsAPiece);
+    for (int64_t row = piece * kRowsAPiece; row < end; ++row) work(rows.row(row), size);
+  });
+}
+
+}  // namespace
+
+Quantizer Quantizer::symmetric(int bits, double clip) {
+  check_bits(bits);
+  if (!std::isfinite(clip) || clip < 0.0)
+    fail("a quantizer that clips at {}: expected a finite number, 0 or more", clip);
+  const auto highest = static_cast<float>((int64_t{1} << (bits - 1)) - 1);
+  // A scale below the normal range would have no inverse.
+  const float scale = std::max(static_cast<float>(clip / highest), 1e-30f);
+  return {scale, 0.0f, -highest, highest};
+}
+
+Quantizer Quantizer::asymmetric(int bits, double low, double high) {
+  check_bits(bits);
+  if (!std::isfinite(low) || !std::isfinite(high) || low > high)
+    fail("a quantizer from {} to {}: expected finite numbers, ascending", low, high);
+  low = std::min(low, 0.0);
+  high = std::max(high, 0.0);
+  const auto highest = static_cast<float>((int64_t{1} << bits) - 1);
+  const float scale = std::max(static_cast<float>((high - low) / highest), 1e-30f);
+  return {scale, static_cast<float>(std::nearbyint(-low / scale)), 0.0f, highest};
+}
+
+float Quantizer::operator()(float value) const {
+  return on_grid(value, 1.0f / scale, lowest - zero, highest - zero, scale);
+}
+
+void Quantizer::apply(float* values, int64_t count) const {
+  apply_to(values, count, lowest - zero, highest - zero, scale);
+}
+
+void quantize_rows(const TensorView& rows, const Quantizer& quantizer) {
+  for_each_row(rows, [&](float* values, int64_t count) { quantizer.apply(values, count); });
+}
+
+void quantize_rows_dynamic(const TensorView& rows, int bits, bool asymmetric) {
+  for_each_row(rows, [&](float* values, int64_t count) {
+    if (!asymmetric) {
+      Quantizer::symmetric(bits, largest_magnitude(values, count)).apply(values, count);
+      return;
+    }
+    const auto [low, high] = std::minmax_element(values, values + count);
+    Quantizer::asymmetric(bits, *low, *high).apply(values, count);
+  });
+}
+
+float largest_magnitude(const float* values, int64_t count) { return magnitude_of(values, count); }
+
+}  // namespace spikescope

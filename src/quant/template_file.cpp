@@ -1,0 +1,373 @@
+#include "quant/template_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <map>
+
+#include "base/fail.h"
+#include "io/hdf5.h"
+#include "io/output_file.h"
+#include "io/safetensors.h"
+#include "io/tensor_layout.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+namespace {
+
+constexpr const char* kFormat = "spikescope-templates";
+constexpr int64_t kVersion = 1;
+constexpr const char* kDocument = "templates";  ///< the metadata's key, and the attribute's name
+constexpr int64_t kMostLayers = 100'000, kMostWidth = 10'000'000;
+
+bool is_hdf5(const fs::path& path) { return path.extension() == ".h5" || path.extension() == ".hdf5"; }
+
+Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json evidence_json(const BirthEvidence& evidence) {
+  return {{"median", number_json(evidence.median)},
+          {"largest", number_json(evidence.largest)},
+          {"above", evidence.above},
+          {"least_above", number_json(evidence.least_above)},
+          {"largest_below", number_json(evidence.largest_below)},
+          {"born", evidence.born}};
+}
+
+struct Tensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
+std::string set_name(size_t set, std::string_view tensor) { return fmt::format("sets.{}.{}", set, tensor); }
+std::string range_name(Population population, Site site) {
+  return fmt::format("ranges.{}.{}", population_name(population), site_kinds()[static_cast<size_t>(site)].name);
+}
+
+/// What a file holds beside the document; absent vectors are left out.
+std::vector<Tensor> tensors_of(const Templates& templates) {
+  std::vector<Tensor> tensors;
+  const int64_t d = templates.d_model;
+  const auto add = [&](std::string name, const std::vector<float>& values, bool matrix) {
+    if (values.empty()) return;
+    std::vector<int64_t> shape{d};
+    if (matrix) shape.insert(shape.begin(), static_cast<int64_t>(values.size()) / d);
+    tensors.push_back({std::move(name), std::move(shape), values});
+  };
+  for (size_t i = 0; i < templates.sets.size(); ++i) {
+    const TemplateSet& set = templates.sets[i];
+    add(set_name(i, "attn_in"), set.attn_in, true);
+    add(set_name(i, "mlp_in"), set.mlp_in, true);
+    add(set_name(i, "residual"), set.residual, false);
+    add(set_name(i, "final"), set.final_out, false);
+  }
+  for (const Population population : {Population::ordinary, Population::all})
+    for (const SiteKind& kind : site_kinds()) {
+      Tensor tensor{range_name(population, kind.site), {templates.n_layers, static_cast<int64_t>(kRangeKeys)}, {}};
+      for (int layer = 0; layer < templates.n_layers; ++layer) {
+        const Range& range = templates.range(population, kind.site, layer);
+        tensor.values.insert(tensor.values.end(), range.values.begin(), range.values.end());
+      }
+      tensors.push_back(std::move(tensor));
+    }
+  return tensors;
+}
+
+std::string dataset_of(const std::string& tensor) {
+  std::string path = "/" + tensor;
+  std::replace(path.begin(), path.end(), '.', '/');
+  return path;
+}
+
+void write_hdf5(const fs::path& path, const std::string& document, const std::vector<Tensor>& tensors) {
+  OutputFile output(path);
+  H5File file = H5File::create(output.temporary());
+  file.set_attribute("/", "format", std::string_view(kFormat));
+  file.set_attribute("/", "version", kVersion);
+  file.write<std::string>(dataset_of(kDocument), {document});
+  for (const Tensor& tensor : tensors) file.write<float>(dataset_of(tensor.name), tensor.shape, tensor.values);
+  file.close();
+  output.commit();
+}
+
+void write_safetensors_file(const fs::path& path, const std::string& document, const std::vector<Tensor>& tensors) {
+  std::vector<TensorToWrite> out;
+  for (const Tensor& tensor : tensors)
+    out.push_back({tensor.name, tensor.shape, "F32", std::as_bytes(std::span(tensor.values))});
+  write_safetensors(path, out, {{"format", kFormat}, {"version", std::to_string(kVersion)}, {kDocument, document}});
+}
+
+/// A file's document, and its tensors by name: empty for one that is not there, with the shape that it has to have.
+struct Source {
+  std::string format, version, document;
+  std::function<bool(const std::string& name)> has;
+  std::function<std::vector<float>(const std::string& name, const std::vector<int64_t>& shape)> read;
+};
+
+[[noreturn]] void fail_shape(const std::string& file, const std::string& name, const std::vector<int64_t>& found,
+                             const std::vector<int64_t>& expected) {
+  fail("{}: \"{}\" has the shape {}, its document makes it {}; make the file anew with: spikescope templates", file,
+       name, shape_text(found), shape_text(expected));
+}
+
+Source open_hdf5(const fs::path& path) {
+  const auto file = std::make_shared<H5File>(H5File::open(path));
+  Source source;
+  if (file->has_attribute("/", "format")) source.format = file->string_attribute("/", "format");
+  if (file->has_attribute("/", "version")) source.version = std::to_string(file->int_attribute("/", "version"));
+  if (file->has(dataset_of(kDocument))) {
+    const std::vector<std::string> document = file->read<std::string>(dataset_of(kDocument));
+    if (document.size() == 1) source.document = document.front();
+  }
+  source.has = [file](const std::string& name) { return file->has(dataset_of(name)); };
+  source.read = [file, path](const std::string& name, const std::vector<int64_t>& shape) {
+    if (const auto found = file->shape(dataset_of(name)); found != shape)
+      fail_shape(path.string(), name, found, shape);
+    return file->read<float>(dataset_of(name));
+  };
+  return source;
+}
+
+Source open_safetensors(const fs::path& path) {
+  const auto file = std::make_shared<SafetensorsFile>(read_safetensors(path));
+  Source source;
+  const auto text = [&](const char* key) {
+    const auto found = file->metadata.find(key);
+    return found == file->metadata.end() ? std::string() : found->second;
+  };
+  source.format = text("format");
+  source.version = text("version");
+  source.document = text(kDocument);
+  source.has = [file](const std::string& name) { return file->tensors.find(name) != nullptr; };
+  source.read = [file, path](const std::string& name, const std::vector<int64_t>& shape) {
+    const TensorInfo& tensor = file->tensors.require(name);
+    if (tensor.shape != shape) fail_shape(path.string(), name, tensor.shape, shape);
+    if (tensor.format->name != std::string_view("F32"))
+      fail("{}: \"{}\" is {}, expected F32", path.string(), name, tensor.format->name);
+    std::vector<float> values(tensor.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+    return values;
+  };
+  return source;
+}
+
+class Reader {
+ public:
+  Reader(const fs::path& path, Source source) : file_(path.string()), source_(std::move(source)) {}
+
+  Templates operator()() {
+    if (source_.format != kFormat)
+      fail("{}: is no template file (its format is \"{}\", expected \"{}\"); make one with: spikescope templates",
+           file_, source_.format, kFormat);
+    if (source_.version != std::to_string(kVersion))
+      fail("{}: is of version {} of the template format, this program reads {}; make the file anew", file_,
+           source_.version.empty() ? "?" : source_.version, kVersion);
+    const Json document = parse_json(source_.document, file_ + ": its document");
+    read_info(document);
+    const Json& blocks = array(document, "blocks");
+    if (static_cast<int64_t>(blocks.size()) != templates_.n_layers)
+      fail("{}: \"blocks\" should have {} entries, one a block", file_, templates_.n_layers);
+    for (const Json& block : blocks) templates_.blocks.push_back(evidence(block));
+    const Json& sets = array(document, "sets");
+    if (static_cast<int64_t>(sets.size()) > templates_.n_layers)
+      fail("{}: \"sets\" should have at most {} entries", file_, templates_.n_layers);
+    for (size_t i = 0; i < sets.size(); ++i) templates_.sets.push_back(read_set(i, sets[i]));
+    read_ranges();
+    return std::move(templates_);
+  }
+
+ private:
+  double number(const Json& object, const char* key) const {
+    return json_get_or<double>(object, key, std::numeric_limits<double>::quiet_NaN(), file_);
+  }
+  int64_t whole(const Json& object, const char* key, int64_t least, int64_t most) const {
+    const auto value = json_get<int64_t>(object, key, file_);
+    if (value < least || value > most)
+      fail("{}: \"{}\" is {}; expected {} to {}", file_, key, value, least, most);
+    return value;
+  }
+  const Json& array(const Json& object, const char* key) const {
+    const auto found = object.is_object() ? object.find(key) : object.end();
+    if (!object.is_object() || found == object.end() || !found->is_array())
+      fail("{}: \"{}\" should be an array", file_, key);
+    return *found;
+  }
+  std::vector<int64_t> wholes(const Json& object, const char* key, int64_t least, int64_t most) const {
+    const Json& all = array(object, key);
+    std::vector<int64_t> values;
+    for (const Json& value : all) {
+      if (!value.is_number_integer() || value.get<int64_t>() < least || value.get<int64_t>() > most)
+        fail("{}: \"{}\" should have whole numbers from {} to {}", file_, key, least, most);
+      values.push_back(value.get<int64_t>());
+    }
+    return values;
+  }
+
+  void read_info(const Json& document) {
+    CalibrationInfo& info = templates_.info;
+    for (const auto& [key, to] : std::initializer_list<std::pair<const char*, std::string*>>{
+             {"model", &info.model}, {"model_name", &info.model_name}, {"model_sha256", &info.model_sha256},
+             {"family", &info.family}, {"text", &info.text}, {"text_sha256", &info.text_sha256}, {"bos", &info.bos},
+             {"dtype", &info.dtype}, {"command", &info.command}, {"program_version", &info.version}})
+      *to = json_get<std::string>(document, key, file_);
+    info.windows = json_get<int64_t>(document, "windows", file_);
+    info.length = json_get<int64_t>(document, "length", file_);
+    info.tokens = json_get<int64_t>(document, "tokens", file_);
+    templates_.n_layers = whole(document, "n_layers", 1, kMostLayers);
+    templates_.d_model = whole(document, "d_model", 1, kMostWidth);
+    templates_.eta = json_get<double>(document, "eta", file_);
+  }
+
+  BirthEvidence evidence(const Json& block) const {
+    return {number(block, "median"),
+            number(block, "largest"),
+            whole(block, "above", 0, INT64_MAX),
+            number(block, "least_above"),
+            number(block, "largest_below"),
+            json_get<bool>(block, "born", file_)};
+  }
+
+  TemplateSet read_set(size_t index, const Json& json) {
+    const int64_t layers = templates_.n_layers, d = templates_.d_model;
+    TemplateSet set;
+    SpikeCourse& course = set.course;
+    course.birth = static_cast<int>(whole(json, "birth", 0, layers - 1));
+    course.last = static_cast<int>(whole(json, "last", course.birth, layers - 1));
+    course.reaches_end = json_get<bool>(json, "reaches_end", file_);
+    course.threshold = json_get<double>(json, "threshold", file_);
+    if (!std::isfinite(course.threshold) || course.threshold <= 0.0)
+      fail("{}: the threshold of set {} is {}; expected a number above 0", file_, index, course.threshold);
+    course.height = json_get<double>(json, "height", file_);
+    course.dims = wholes(json, "dims", 0, d - 1);
+    for (const int64_t block : wholes(json, "cancelling", course.birth + 1, course.last))
+      course.cancelling.push_back(static_cast<int>(block));
+    set.tokens = whole(json, "tokens", 1, INT64_MAX);
+    set.deviation = number(json, "deviation");
+    set.evidence = templates_.blocks[static_cast<size_t>(course.birth)];
+    const int64_t blocks = course.last - course.birth;
+    set.attn_in = vectors(set_name(index, "attn_in"), {blocks, d}, blocks > 0);
+    set.mlp_in = vectors(set_name(index, "mlp_in"), {blocks, d}, false);
+    set.residual = vectors(set_name(index, "residual"), {d}, true);
+    set.final_out = vectors(set_name(index, "final"), {d}, false);
+    if (!course.reaches_end && !set.final_out.empty())
+      fail("{}: set {} ends in block {} and has a template of the final norm", file_, index, course.last);
+    return set;
+  }
+
+  std::vector<float> vectors(const std::string& name, const std::vector<int64_t>& shape, bool needed) const {
+    if (!needed && !source_.has(name)) return {};
+    std::vector<float> values = source_.read(name, shape);
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!std::isfinite(values[i])) fail("{}: \"{}\" has a value that is not finite at {}", file_, name, i);
+    return values;
+  }
+
+  void read_ranges() {
+    for (const Population population : {Population::ordinary, Population::all})
+      for (const SiteKind& kind : site_kinds()) {
+        const std::string name = range_name(population, kind.site);
+        const std::vector<float> values =
+            source_.read(name, {templates_.n_layers, static_cast<int64_t>(kRangeKeys)});
+        auto& ranges = templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)];
+        ranges.resize(static_cast<size_t>(templates_.n_layers));
+        for (size_t layer = 0; layer < ranges.size(); ++layer)
+          std::copy_n(values.begin() + static_cast<int64_t>(layer * kRangeKeys), kRangeKeys,
+                      ranges[layer].values.begin());
+      }
+  }
+
+  const std::string file_;
+  const Source source_;
+  Templates templates_;
+};
+
+Json set_json(const TemplateSet& set) {
+  const SpikeCourse& course = set.course;
+  return {{"birth", course.birth},
+          {"threshold", course.threshold},
+          {"tokens", set.tokens},
+          {"dims", course.dims},
+          {"height", course.height},
+          {"cancelling", course.cancelling},
+          {"last", course.last},
+          {"reaches_end", course.reaches_end},
+          {"end", set.final_out.empty() ? "residual" : "final"},
+          {"deviation", number_json(set.deviation)}};
+}
+
+}  // namespace
+
+Json to_json(const Templates& templates) {
+  const CalibrationInfo& info = templates.info;
+  const std::string why = why_not_applicable(templates);
+  Json json = {{"model", info.model},
+               {"model_name", info.model_name},
+               {"model_sha256", info.model_sha256},
+               {"family", info.family},
+               {"n_layers", templates.n_layers},
+               {"d_model", templates.d_model},
+               {"text", info.text},
+               {"text_sha256", info.text_sha256},
+               {"windows", info.windows},
+               {"length", info.length},
+               {"tokens", info.tokens},
+               {"bos", info.bos},
+               {"dtype", info.dtype},
+               {"command", info.command},
+               {"program_version", info.version},
+               {"eta", templates.eta},
+               {"applicable", why.empty()}};
+  if (!why.empty()) json["why"] = why;
+  json["sets"] = Json::array();
+  for (const TemplateSet& set : templates.sets) json["sets"].push_back(set_json(set));
+  json["blocks"] = Json::array();
+  for (const BirthEvidence& block : templates.blocks) json["blocks"].push_back(evidence_json(block));
+  json["sites"] = Json::array();
+  for (const SiteKind& kind : site_kinds()) json["sites"].push_back(kind.name);
+  json["range_keys"] = range_key_names();
+  return json;
+}
+
+Json ranges_json(const Templates& templates) {
+  Json json = Json::object();
+  for (const Population population : {Population::ordinary, Population::all})
+    for (const SiteKind& kind : site_kinds()) {
+      Json& rows = json[std::string(population_name(population))][std::string(kind.name)] = Json::array();
+      for (int layer = 0; layer < templates.n_layers; ++layer) {
+        Json row = {{"block", layer}};
+        for (size_t key = 0; key < kRangeKeys; ++key)
+          row[std::string(range_key_names()[key])] =
+              number_json(templates.range(population, kind.site, layer).values[key]);
+        rows.push_back(std::move(row));
+      }
+    }
+  return json;
+}
+
+void write_templates(const Templates& templates, const fs::path& path) {
+  const std::string document = to_json(templates).dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::vector<Tensor> tensors = tensors_of(templates);
+  if (is_hdf5(path))
+    write_hdf5(path, document, tensors);
+  else
+    write_safetensors_file(path, document, tensors);
+}
+
+Templates read_templates(const fs::path& path) {
+  return Reader(path, is_hdf5(path) ? open_hdf5(path) : open_safetensors(path))();
+}
+
+void check_templates_of(const Templates& templates, const fs::path& path, const std::string& model_sha256,
+                        const Architecture& a) {
+  if (templates.info.model_sha256 != model_sha256)
+    fail("{}: these templates are of another model ({}, sha256 {:.12}...; this one's is {:.12}...); calibrate anew with: "
+         "spikescope templates",
+         path.string(), templates.info.model_name, templates.info.model_sha256, model_sha256);
+  if (templates.n_layers != a.n_layers || templates.d_model != a.d_model)
+    fail("{}: these templates are of {} blocks of width {}, the model has {} of width {}", path.string(),
+         templates.n_layers, templates.d_model, a.n_layers, a.d_model);
+}
+
+}  // namespace spikescope

@@ -1,0 +1,67 @@
+#include "quant/templates.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace spikescope {
+
+namespace {
+
+// Indexed by RangeKey.
+constexpr std::array<std::string_view, kRangeKeys> kNames = {
+    "rows", "absmax", "lowest", "highest", "ratio", "percentile", "mse8", "mse6",
+    "mse4", "low8",   "high8",  "low6",    "high6", "low4",       "high4"};
+
+constexpr std::array kBits = {
+    RangeBits{8, RangeKey::mse8, RangeKey::low8, RangeKey::high8},
+    RangeBits{6, RangeKey::mse6, RangeKey::low6, RangeKey::high6},
+    RangeBits{4, RangeKey::mse4, RangeKey::low4, RangeKey::high4},
+};
+
+}  // namespace
+
+std::span<const std::string_view> range_key_names() { return kNames; }
+std::span<const RangeBits> range_bits() { return kBits; }
+
+std::string_view population_name(Population population) {
+  return population == Population::ordinary ? "ordinary" : "all";
+}
+
+std::span<const float> TemplateSet::at(Site site, int layer, int64_t d) const {
+  if (site != Site::attn_in && site != Site::mlp_in) return {};
+  const std::vector<float>& values = site == Site::attn_in ? attn_in : mlp_in;
+  if (values.empty() || layer <= course.birth || layer > course.last) return {};
+  const auto size = static_cast<size_t>(d);
+  return std::span(values).subspan(static_cast<size_t>(layer - course.birth - 1) * size, size);
+}
+
+bool TemplateSet::silences(int layer) const {
+  return layer == course.birth ||
+         std::find(course.cancelling.begin(), course.cancelling.end(), layer) != course.cancelling.end();
+}
+
+std::string why_not_applicable(const Templates& templates) {
+  if (!templates.sets.empty()) return {};
+  const BirthEvidence* best = nullptr;
+  int64_t block = 0;
+  for (size_t layer = 0; layer < templates.blocks.size(); ++layer) {
+    const BirthEvidence& here = templates.blocks[layer];
+    if (std::isnan(here.median) || !(here.median > 0.0)) continue;
+    if (best && here.largest / here.median <= best->largest / best->median) continue;
+    best = &here;
+    block = static_cast<int64_t>(layer);
+  }
+  if (!best) return "no block has an MLP whose last matrix could write a spike (experts are not looked into)";
+  const double factor = best->largest / best->median;
+  if (best->above == 0)
+    return fmt::format("no token's down_in exceeds {:g} x the median over tokens; the most is {:.1f} x, in block {}",
+                       templates.eta, factor, block);
+  return fmt::format(
+      "where down_in exceeds {:g} x the median over tokens there is no gap, or the MLP does not write the token's "
+      "largest value; the most is {:.1f} x, in block {}: {} tokens above, from {:.4g} on, the others up to {:.4g}",
+      templates.eta, factor, block, best->above, best->least_above, best->largest_below);
+}
+
+}  // namespace spikescope

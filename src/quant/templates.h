@@ -1,0 +1,109 @@
+// What calibration finds and InsertQuant needs (arXiv 2606.02288): where spikes are born and end, the vectors that take
+// their place, and the ranges of the values at each site. docs/template-format.md specifies the file.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quant/sites.h"
+#include "quant/spike_course.h"
+
+namespace spikescope {
+
+/// What is known of the values at a site of a block. Values at bits are in the order of kRangeBits.
+enum class RangeKey : uint8_t {
+  rows,     ///< so many tokens
+  absmax,   ///< largest |x|
+  lowest,   ///< never above 0
+  highest,  ///< never below 0
+  ratio,    ///< over tokens: the largest of each one's largest |x|, over their lower median
+  percentile,  ///< the |x| that 99.99 % of the values do not exceed
+  mse8,     ///< clip of the symmetric quantizer with the least mean square error
+  mse6,
+  mse4,
+  low8,  ///< range of the asymmetric quantizer with the least mean square error
+  high8,
+  low6,
+  high6,
+  low4,
+  high4,
+};
+inline constexpr size_t kRangeKeys = static_cast<size_t>(RangeKey::high4) + 1;
+inline constexpr double kPercentile = 0.9999;
+/// Names of the keys, indexed by RangeKey.
+std::span<const std::string_view> range_key_names();
+
+/// One of the widths that clips are calibrated for.
+struct RangeBits {
+  int bits;
+  RangeKey mse, low, high;
+};
+std::span<const RangeBits> range_bits();
+
+/// NaN: the block has no such site, or no token was there to look at.
+struct Range {
+  std::array<float, kRangeKeys> values;
+  Range() { values.fill(std::numeric_limits<float>::quiet_NaN()); }
+  float operator[](RangeKey key) const { return values[static_cast<size_t>(key)]; }
+  float& operator[](RangeKey key) { return values[static_cast<size_t>(key)]; }
+};
+
+/// Whose values count.
+enum class Population : uint8_t {
+  ordinary,  ///< all tokens but those whose values InsertQuant replaces at that site
+  all,
+};
+inline constexpr size_t kPopulations = 2;
+/// "ordinary", "all".
+std::string_view population_name(Population population);
+
+/// One course of spikes with what takes their place. S: the course's tokens.
+struct TemplateSet {
+  SpikeCourse course;           ///< after reading a file without its tokens
+  int64_t tokens = 0;           ///< |S|
+  BirthEvidence evidence;       ///< of the block of birth
+  double deviation = 0.0;       ///< sqrt(mean ||x - mean||^2) / ||mean|| over S, mean over the templates at attn_in
+  std::vector<float> attn_in;   ///< [blocks birth + 1 .. last][d] mean over S; empty: there are none
+  std::vector<float> mlp_in;    ///< the same; empty also where blocks have no mlp_in
+  std::vector<float> residual;  ///< [d] R: mean over S of what the MLPs of `birth` and `cancelling` added
+  std::vector<float> final_out;  ///< [d] F: mean over S of the final norm; empty: the course ends before
+
+  /// The template of block `layer` at attn_in or mlp_in, [d]; empty where there is none.
+  std::span<const float> at(Site site, int layer, int64_t d) const;
+  /// Whether MLP outputs of block `layer` are set to 0.
+  bool silences(int layer) const;
+};
+
+struct CalibrationInfo {
+  std::string model, model_name, model_sha256, family;
+  std::string text, text_sha256;  ///< name and hash of the calibration text
+  int64_t windows = 0, length = 0, tokens = 0;
+  std::string bos;  ///< "none", or piece and id
+  std::string dtype, command, version;
+};
+
+struct Templates {
+  CalibrationInfo info;
+  int64_t n_layers = 0, d_model = 0;
+  double eta = kBirthFactor;
+  std::vector<BirthEvidence> blocks;  ///< [n_layers]
+  std::vector<TemplateSet> sets;      ///< by birth; empty: not applicable
+  std::array<std::array<std::vector<Range>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
+
+  const Range& range(Population population, Site site, int layer) const {
+    return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
+  }
+  Range& range(Population population, Site site, int layer) {
+    return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
+  }
+};
+
+/// Why there are no templates, with the figures; empty where there are.
+std::string why_not_applicable(const Templates& templates);
+
+}  // namespace spikescope
