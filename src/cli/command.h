@@ -35,6 +35,7 @@ void add_analyze(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_intervene(CLI::App& app, Session& session);
 void add_scan(CLI::App& app, Session& session);
+void add_quantize(CLI::App& app, Session& session);
 void add_notebook(CLI::App& app, Session& session);
 void add_reproduce(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);

@@ -24,9 +24,9 @@
 namespace spikescope {
 namespace {
 
-constexpr std::array kCommands = {add_run,     add_capture,   add_analyze,  add_intervene, add_scan,
-                                  add_report,  add_reproduce, add_notebook, add_compare,   add_survey,
-                                  add_inspect, add_families,  add_tokenize, add_models,    add_selftest};
+constexpr std::array kCommands = {add_run,      add_capture,   add_analyze,  add_intervene, add_scan,   add_quantize,
+                                  add_report,   add_reproduce, add_notebook, add_compare,   add_survey, add_inspect,
+                                  add_families, add_tokenize,  add_models,   add_selftest};
 
 constexpr const char* kDescription =
     "Finds and explains massive activation spikes in transformers: runs a checkpoint over prompts, dumps hidden states "

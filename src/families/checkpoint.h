@@ -42,6 +42,8 @@ class Checkpoint {
   const Quantization* quantization() const { return quantization_ ? &*quantization_ : nullptr; }
   /// Names of tensors that no role uses.
   std::vector<std::string> unused_tensors() const;
+  /// A GGUF file's metadata; null of a folder.
+  const Json& gguf_metadata() const { return metadata_; }
   /// The tokenizer; throws Error where the checkpoint has none.
   Tokenizer tokenizer() const;
   /// Hash of the weight files, one after the other.

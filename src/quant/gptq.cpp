@@ -144,7 +144,8 @@ double output_error(ConstMatrixView weights, const QuantizedMatrix& matrix, cons
   std::vector<float> square(static_cast<size_t>(n * n));
   parallel_for(n, [&](int64_t i) {
     for (int64_t j = 0; j < n; ++j)
-      square[static_cast<size_t>(i * n + j)] = static_cast<float>(moments.at(i, j) / static_cast<double>(moments.rows()));
+      square[static_cast<size_t>(i * n + j)] =
+          static_cast<float>(moments.at(i, j) / static_cast<double>(moments.rows()));
   });
   Panels right;
   right.reset(n, n);

@@ -26,33 +26,6 @@ float round_to_bfloat16(float value) {
   return value;
 }
 
-float round_to(const std::string& type, float value) {
-  if (type == "BF16") return round_to_bfloat16(value);
-  if (type != "F16") return value;
-  uint16_t half;
-  floats_to_float16({&value, 1}, &half);
-  float16_to_floats({&half, 1}, &value);
-  return value;
-}
-
-std::vector<std::byte> floats_as(const std::string& type, std::span<const float> values) {
-  std::vector<std::byte> bytes(values.size() * (type == "F32" ? 4 : 2));
-  if (type == "F32") {
-    std::memcpy(bytes.data(), values.data(), bytes.size());
-  } else if (type == "F16") {
-    floats_to_float16(values, reinterpret_cast<uint16_t*>(bytes.data()));
-  } else {
-    for (size_t i = 0; i < values.size(); ++i) {
-      uint32_t bits;
-      const float value = round_to_bfloat16(values[i]);
-      std::memcpy(&bits, &value, sizeof bits);
-      const auto upper = static_cast<uint16_t>(bits >> 16);
-      std::memcpy(bytes.data() + i * sizeof upper, &upper, sizeof upper);
-    }
-  }
-  return bytes;
-}
-
 int lowest(int bits) { return -(1 << (bits - 1)); }
 int highest(int bits) { return (1 << (bits - 1)) - 1; }
 
@@ -63,7 +36,7 @@ Scale scale_for(float low, float high, const Rounding& rounding) {
   Scale result;
   if (low == 0.0f && high == 0.0f) return result;
   const float wanted = rounding.format.symmetric ? 2.0f * std::max(-low, high) / steps : (high - low) / steps;
-  result.scale = round_to(rounding.scale_type, wanted);
+  result.scale = round_to_type(rounding.scale_type, wanted);
   // A scale too small for its type would make infinities.
   if (result.scale == 0.0f) result.scale = rounding.scale_type == "F16" ? 0x1p-24f : std::numeric_limits<float>::min();
   if (!rounding.format.symmetric) {
@@ -108,6 +81,33 @@ std::vector<std::byte> as_bytes(const std::vector<T>& values) {
 }
 
 }  // namespace
+
+float round_to_type(const std::string& type, float value) {
+  if (type == "BF16") return round_to_bfloat16(value);
+  if (type != "F16") return value;
+  uint16_t half;
+  floats_to_float16({&value, 1}, &half);
+  float16_to_floats({&half, 1}, &value);
+  return value;
+}
+
+std::vector<std::byte> floats_as(const std::string& type, std::span<const float> values) {
+  std::vector<std::byte> bytes(values.size() * (type == "F32" ? 4 : 2));
+  if (type == "F32") {
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+  } else if (type == "F16") {
+    floats_to_float16(values, reinterpret_cast<uint16_t*>(bytes.data()));
+  } else {
+    for (size_t i = 0; i < values.size(); ++i) {
+      uint32_t bits;
+      const float value = round_to_bfloat16(values[i]);
+      std::memcpy(&bits, &value, sizeof bits);
+      const auto upper = static_cast<uint16_t>(bits >> 16);
+      std::memcpy(bytes.data() + i * sizeof upper, &upper, sizeof upper);
+    }
+  }
+  return bytes;
+}
 
 Scale choose_scale(std::span<const float> values, const Rounding& rounding) {
   float low = 0.0f, high = 0.0f;

@@ -26,6 +26,10 @@ struct Rounding {
   std::string scale_type = "F32";
 };
 
+/// A value rounded to F32, F16 or BF16, and values stored as such.
+float round_to_type(const std::string& type, float value);
+std::vector<std::byte> floats_as(const std::string& type, std::span<const float> values);
+
 /// A scale and a zero point: q = round(w / scale) + zero, cut to the format's range; w = (q - zero) * scale.
 struct Scale {
   float scale = 1.0f;
