@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/compressed_tensors: a tiny LLaMA whose weights Hugging Face's own packages have quantized in
+"""Makes tests/golden_quantized/compressed_tensors: a tiny LLaMA whose weights Hugging Face's own packages have quantized in
 several ways, with the weights and the logits that they make of it.
 
     scripts/keep-quantized-golden.py [FOLDER]
@@ -57,7 +57,7 @@ def fill_scales(module):
 
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests" / "golden" / "compressed_tensors"
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests" / "golden_quantized" / "compressed_tensors"
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
