@@ -19,9 +19,14 @@ struct Options {
   int bits = 4;
   bool asymmetric = false;
   GptqOptions gptq;
-  PromptRequest calibration = {.windows = 32, .length = 512};
+  PromptRequest calibration;
   WeightRecipe recipe;
   Dtype dtype = Dtype::float32;
+
+  Options() {
+    calibration.windows = 32;
+    calibration.length = 512;
+  }
 };
 
 constexpr const char* kExamples =

@@ -16,8 +16,8 @@ namespace spikescope {
 struct ActivationFormat {
   int bits = 8;
   bool symmetric = true;
-  bool dynamic = false;  ///< scales are made as the values come
-  std::string strategy;  ///< "tensor", "token", "group"
+  bool dynamic = false;       ///< scales are made as the values come
+  std::string strategy = {};  ///< "tensor", "token", "group"
 };
 
 /// The scale of a linear layer's inputs where it is static: value = (q - zero_point) * scale.
