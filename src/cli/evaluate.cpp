@@ -12,6 +12,7 @@
 #include "model/language_model.h"
 #include "quant/kept_evaluation.h"
 #include "quant/perplexity.h"
+#include "quant/recipe.h"
 
 namespace fs = std::filesystem;
 
@@ -34,6 +35,7 @@ struct Options {
 /// A model, what it is asked, and what it has answered so far.
 struct Subject {
   std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<SavedActivations> activations;  // of a model that 'quantize' has saved
   std::optional<Tokenizer> tokenizer;
   std::optional<int64_t> bos;
   std::optional<TextWindows> windows;
@@ -49,6 +51,7 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
   subject.checkpoint = Checkpoint::open(path, as);
   const Architecture& a = subject.checkpoint->architecture();
   require_language_model(a, "an evaluation needs");
+  subject.activations = read_saved_activations(*subject.checkpoint);
   const Tokenizer& tokenizer = subject.tokenizer.emplace(subject.checkpoint->tokenizer());
   const std::optional<int64_t> bos = subject.bos = bos_in_front(parse_bos(options.bos), tokenizer);
   subject.kept = {.model = model_name(model),
@@ -172,20 +175,27 @@ class Evaluator {
     const ModelWeights& weights = subject.checkpoint->weights();
     const double tokens = missing_windows(subject);
     if (subject.windows)
-      measure_windows(weights, *subject.windows, subject.kept.windows,
-                      pass(tokens, fmt::format("{}, {} windows", subject.kept.model, subject.windows->count())));
+      measure_windows(
+          weights, *subject.windows, subject.kept.windows,
+          pass(subject, tokens, fmt::format("{}, {} windows", subject.kept.model, subject.windows->count())));
     done_ += tokens;
     for (const TaskRows& rows : subject.tasks) {
       const double questions = missing_questions(subject, rows);
       score_questions({weights, *subject.tokenizer, subject.bos}, rows,
                       subject.kept.tasks.at(std::string(rows.task->name)).scores,
-                      pass(questions, fmt::format("{}, {}", subject.kept.model, rows.task->title)));
+                      pass(subject, questions, fmt::format("{}, {}", subject.kept.model, rows.task->title)));
       done_ += questions;
     }
   }
 
-  EvaluationPass pass(double tokens, std::string part) {
-    return {.batch_tokens = options_.batch_tokens,
+  EvaluationPass pass(const Subject& subject, double tokens, std::string part) {
+    AttachInterventions attach;
+    if (subject.activations)
+      attach = [&simulated = subject.activations->simulated()](Hooks& hooks, const TokenBatch& batch) {
+        simulated.attach(hooks, batch);
+      };
+    return {.attach = std::move(attach),
+            .batch_tokens = options_.batch_tokens,
             .progress =
                 [this, tokens, part = std::move(part)](double fraction) {
                   if (interrupt_.interrupted())

@@ -43,7 +43,7 @@ std::map<std::string, std::pair<int64_t, int64_t>> formats_of(const TensorTable&
   for (const TensorInfo& tensor : tensors.tensors()) {
     auto& [count, bytes] = formats[std::string(tensor.format->name)];
     ++count;
-    bytes += static_cast<int64_t>(tensor.bytes.size());
+    bytes += tensor.stored_bytes();
   }
   return formats;
 }
@@ -71,6 +71,7 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options,
   for (const auto& [name, sizes] : formats_of(checkpoint.tensors()))
     result["formats"][name] = {{"tensors", sizes.first}, {"bytes", sizes.second}};
   if (!checkpoint.architecture().patches) result["tokenizer"] = tokenizer_text(checkpoint);
+  if (const Quantization* quantization = checkpoint.quantization()) result["quantization"] = to_json(*quantization);
   result["unused_tensors"] = checkpoint.unused_tensors();
   if (capture)
     result["capture_estimate"] = {{"windows", options.windows},
@@ -86,7 +87,7 @@ Json as_json(const Checkpoint& checkpoint, const InspectOptions& options,
       result["tensors"].push_back({{"name", tensor.name},
                                    {"shape", tensor.shape},
                                    {"format", tensor.format->name},
-                                   {"bytes", tensor.bytes.size()},
+                                   {"bytes", tensor.stored_bytes()},
                                    {"file", tensor.file}});
   if (options.points)
     for (const HookPoint& point : hook_points(checkpoint.architecture())) result["points"].push_back(point.name());
@@ -136,6 +137,8 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
   for (const auto& [name, sizes] : formats_of(checkpoint.tensors()))
     parts.push_back(fmt::format("{} x {} ({})", sizes.first, name, format_bytes(sizes.second)));
   print_row("tensors", fmt::format("{}", fmt::join(parts, ", ")));
+  if (const Quantization* quantization = checkpoint.quantization())
+    print_row("quantized", fmt::format("{}", fmt::join(quantization->text(), "\n                  ")));
   if (capture)
     print_row("capture",
               fmt::format("{} x {} tokens: about {:.2g} s ({} tokens/s), {} of memory, {} of dump", options.windows,
@@ -153,7 +156,7 @@ void print(const Checkpoint& checkpoint, const InspectOptions& options, const st
     fmt::print("\n");
     for (const TensorInfo& tensor : checkpoint.tensors().tensors())
       fmt::print("  {:<52} {:<18} {:<6} {}\n", tensor.name, shape_text(tensor.shape), tensor.format->name,
-                 format_bytes(static_cast<int64_t>(tensor.bytes.size())));
+                 format_bytes(tensor.stored_bytes()));
   }
   if (options.points) {
     fmt::print("\nHook points (l: 0 to {}):\n", a.n_layers - 1);

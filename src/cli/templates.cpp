@@ -1,9 +1,8 @@
-#include "quant/template_file.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <map>
 
 #include "analyses/labels.h"
 #include "base/fail.h"
@@ -16,6 +15,7 @@
 #include "io/sha256.h"
 #include "model/gemm.h"
 #include "quant/calibrate.h"
+#include "quant/template_file.h"
 
 namespace fs = std::filesystem;
 
@@ -26,7 +26,7 @@ struct Options {
   std::string model, as, bos = "auto";
   fs::path out;
   PromptRequest prompts;
-  double eta = kBirthFactor;
+  CalibrationSettings settings = {.rotation = RotationKind::hadamard};
   Dtype dtype = Dtype::float32;
 };
 
@@ -46,16 +46,16 @@ void print_set(const TemplateSet& set, int64_t d) {
   if (!set.attn_in.empty())
     fmt::print("  templates                       blocks {} to {}, attn_in{} of {}, deviation {}\n", course.birth + 1,
                course.last, set.mlp_in.empty() ? "" : " and mlp_in", d, number(set.deviation));
-  fmt::print("  at the end                      {}\n",
-             set.final_out.empty() ? fmt::format("R added after block {}", course.last) : "F as the final norm's output");
+  fmt::print("  at the end                      {}\n", set.final_out.empty()
+                                                           ? fmt::format("R added after block {}", course.last)
+                                                           : "F as the final norm's output");
 }
 
 void print_templates(const Templates& templates) {
   const CalibrationInfo& info = templates.info;
   fmt::print("{} ({}), calibrated on {}: {} windows of {} tokens, BOS {}\n", info.model_name, info.family, info.text,
              info.windows, info.length, info.bos);
-  if (const std::string why = why_not_applicable(templates); !why.empty())
-    fmt::print("not applicable: {}\n", why);
+  if (const std::string why = why_not_applicable(templates); !why.empty()) fmt::print("not applicable: {}\n", why);
   for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model);
   fmt::print("\n{:<7}{:<9}{:>12}{:>12}{:>9}{:>11}{:>10}{:>10}{:>10}\n", "block", "site", "largest", "ordinary", "ratio",
              "99.99 %", "mse 8", "mse 6", "mse 4");
@@ -109,7 +109,7 @@ int make_templates(Options& options, const Session& session) {
   info.version = version();
   const InterruptGuard interrupt;
   Progress progress("templates", session.quiet);
-  const Templates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info, options.eta,
+  const Templates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info, options.settings,
                                         [&](double fraction, const std::string& part) {
                                           interrupt.check();
                                           progress.update(fraction, part);
@@ -143,14 +143,23 @@ The file is safetensors, or HDF5 where its name ends in .h5; docs/template-forma
   command->add_option("--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder");
   command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");
   command->add_option("--text", options->prompts.text_file, "Text to calibrate with");
-  command->add_option("--windows", options->prompts.windows, "Windows to cut from its beginning")->capture_default_str();
+  command->add_option("--windows", options->prompts.windows, "Windows to cut from its beginning")
+      ->capture_default_str();
   command->add_option("--length", options->prompts.length, "Tokens a window, a BOS included")->capture_default_str();
   add_bos_option(*command, options->bos);
   command->add_option("--out", options->out, "File to write: .safetensors or .h5");
   command
-      ->add_option("--eta", options->eta,
+      ->add_option("--eta", options->settings.eta,
                    "A spike is born where a token's largest |down_in| is so many times the median over tokens")
       ->capture_default_str();
+  std::map<std::string, RotationKind> rotations;
+  for (const RotationName& row : rotation_names()) rotations.emplace(row.name, row.kind);
+  command
+      ->add_option("--rotation", options->settings.rotation,
+                   "Ranges of rotated values as well, for the methods that rotate: hadamard, random, or none")
+      ->transform(CLI::CheckedTransformer(rotations))
+      ->option_text("none|hadamard|random [hadamard]");
+  command->add_option("--seed", options->settings.seed, "Of the rotations")->capture_default_str();
   add_dtype_option(*command, options->dtype);
   auto file = std::make_shared<fs::path>();
   CLI::App* shown = command->add_subcommand("show", "Print a template file");

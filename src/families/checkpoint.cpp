@@ -118,16 +118,6 @@ void check_no_extra_layers(const TensorTable& tensors, const std::string& tower,
   fail("{}: neither a GGUF file (.gguf) nor a Hugging Face folder with config.json", text);
 }
 
-/// config.json's way to say that the weights are packed by another quantizer.
-void refuse_packed_weights(const Json& config, const std::string& what) {
-  const auto packed = config.find("quantization_config");
-  if (packed == config.end() || !packed->is_object()) return;
-  const std::string method = json_get_or<std::string>(*packed, "quant_method", "unknown", what);
-  if (method != "gguf")
-    fail("{}: the weights are packed by '{}', which is not supported; use the original checkpoint or a GGUF of it",
-         what, method);
-}
-
 fs::path weight_file(const fs::path& folder) {
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"})
     if (fs::exists(folder / name)) return folder / name;
@@ -208,7 +198,7 @@ void Checkpoint::open_huggingface(const std::string& as) {
   const std::string what = (path_.filename() / "config.json").string();
   Json json = read_json_file(path_ / "config.json", kMostConfigBytes);
   if (!json.is_object()) fail("{}: expected a JSON object", what);
-  refuse_packed_weights(json, what);
+  quantization_ = read_quantization(json, what);
   if (const TwoTowers* towers = two_towers(json)) {
     if (tower_.empty())
       fail_usage("{}: a '{}' checkpoint has two towers; choose text or vision", what, towers->model_type);
@@ -220,7 +210,7 @@ void Checkpoint::open_huggingface(const std::string& as) {
   }
   format_ = "safetensors";
   SafetensorsFile file = read_safetensors(weight_file(path_));
-  tensors_ = std::move(file.tensors);
+  tensors_ = quantization_ ? join_quantized(file.tensors, *quantization_, what) : std::move(file.tensors);
   files_ = std::move(file.parts);
   const std::string type = json_get<std::string>(json, "model_type", what);
   const Config config(json, what);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "families/compressed_tensors.h"
 #include "io/json.h"
 #include "io/tensor_table.h"
 #include "model/architecture.h"
@@ -36,8 +37,13 @@ class Checkpoint {
   const TensorTable& tensors() const { return tensors_; }
   const ModelWeights& weights() const { return *weights_; }
   const std::vector<std::filesystem::path>& files() const { return files_; }  ///< of the weights, in order
+  /// How the weights are quantized, and the static scales of inputs that come with them; null for a checkpoint as
+  /// trained, or a GGUF file. A pass computes with the weights' values, and leaves inputs as they are.
+  const Quantization* quantization() const { return quantization_ ? &*quantization_ : nullptr; }
   /// Names of tensors that no role uses.
   std::vector<std::string> unused_tensors() const;
+  /// A GGUF file's metadata; null of a folder.
+  const Json& gguf_metadata() const { return metadata_; }
   /// The tokenizer; throws Error where the checkpoint has none.
   Tokenizer tokenizer() const;
   /// Hash of the weight files, one after the other.
@@ -57,6 +63,7 @@ class Checkpoint {
   TensorTable tensors_;
   std::unique_ptr<ModelWeights> weights_;
   std::vector<std::filesystem::path> files_;
+  std::optional<Quantization> quantization_;
   Json metadata_;  // of a GGUF, for its tokenizer
 };
 

@@ -10,9 +10,8 @@
 #include "base/fail.h"
 #include "io/json.h"
 #include "io/mapped_file.h"
-#include "io/output_file.h"
-#include "io/posix_file.h"
 #include "io/printable.h"
+#include "io/safetensors_writer.h"
 #include "io/tensor_layout.h"
 
 namespace spikescope {
@@ -231,46 +230,11 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  Json header = Json::object();
-  if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
-  uint64_t offset = 0;
-  std::set<std::string_view> names{kMetadata};
-  auto& entries = header.get_ref<Json::object_t&>();
-  for (const TensorToWrite& tensor : tensors) {
-    const std::string what = fmt::format("{}: tensor \"{}\"", path.string(), printable(tensor.name));
-    if (!names.insert(tensor.name).second) fail("{}: has a name that is taken already; rename it", what);
-    const ValueFormat* format = find_safetensors_format(tensor.dtype);
-    if (!format) fail("{}: cannot be written with the unknown dtype \"{}\"", what, printable(tensor.dtype));
-    const auto bytes = checked_bytes(tensor.shape, *format);
-    if (!bytes || static_cast<uint64_t>(*bytes) != tensor.bytes.size()) {
-      fail("{}: {} {} does not take the {} bytes that were given", what, tensor.dtype, shape_text(tensor.shape),
-           tensor.bytes.size());
-    }
-    const uint64_t end = offset + tensor.bytes.size();
-    entries.emplace_back(tensor.name,
-                         Json{{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}});
-    offset = end;
-  }
-
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const Json::type_error& error) {
-    fail("{}: a tensor's name or the metadata are not valid UTF-8; rename it ({})", path.string(),
-         printable(error.what(), 200));
-  }
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begins at a multiple of 8
-  const uint64_t length = text.size();
-  if (length > kLongestHeader)
-    fail("{}: the header would have {} bytes, at most {} are allowed", path.string(), length, kLongestHeader);
-
-  OutputFile output(path);
-  PosixFile file = PosixFile::create(output.temporary(), path, false);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(text);
-  for (const TensorToWrite& tensor : tensors) file.write(tensor.bytes);
-  file.close();
-  output.commit();
+  std::vector<TensorPlan> plan;
+  for (const TensorToWrite& tensor : tensors) plan.push_back({tensor.name, tensor.shape, tensor.dtype});
+  SafetensorsWriter writer(path, std::move(plan), metadata);
+  for (const TensorToWrite& tensor : tensors) writer.write(tensor.name, tensor.bytes);
+  writer.finish();
 }
 
 }  // namespace spikescope

@@ -9,6 +9,7 @@
 #include "base/nearest.h"
 #include "io/mapped_file.h"
 #include "io/printable.h"
+#include "io/quantized_tensor.h"
 
 namespace spikescope {
 namespace {
@@ -38,6 +39,10 @@ int64_t TensorInfo::values() const {
 
 int64_t TensorInfo::row_size() const {
   return shape.empty() ? 1 : std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+int64_t TensorInfo::stored_bytes() const {
+  return quantized ? quantized->stored_bytes() : static_cast<int64_t>(bytes.size());
 }
 
 void TensorTable::add(TensorInfo tensor) {
@@ -81,13 +86,23 @@ const TensorInfo& TensorTable::require(std::string_view name) const {
 
 void read_values(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {
   const ValueFormat& format = *tensor.format;
-  if (!format.dequantize) fail_unreadable(tensor);
+  if (!tensor.readable()) fail_unreadable(tensor);
   if (first < 0 || count < 0 || first > tensor.values() || count > tensor.values() - first)
     fail("{}: tensor \"{}\" has {} values, [{}, {} + {}) were asked for", tensor.file, printable(tensor.name),
          tensor.values(), first, first, count);
   if (first % format.block_values != 0 || count % format.block_values != 0)
     fail("{}: values [{}, {} + {}) of tensor \"{}\" are not whole {} blocks of {} values; read the whole tensor",
          tensor.file, first, first, count, printable(tensor.name), format.name, format.block_values);
+
+  if (tensor.quantized) {
+    const int64_t chunks = (count + kChunkValues - 1) / kChunkValues;
+#pragma omp parallel for schedule(dynamic) if (count > kParallelValues && !omp_in_parallel())
+    for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t begin = c * kChunkValues, end = std::min(count, begin + kChunkValues);
+      tensor.quantized->read(first + begin, end - begin, out + begin);
+    }
+    return;
+  }
 
   const int64_t blocks = count / format.block_values;
   const int64_t first_byte = first / format.block_values * format.block_bytes;
@@ -114,7 +129,7 @@ void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* ou
 }
 
 std::vector<float> read_tensor(const TensorInfo& tensor) {
-  if (!tensor.format->dequantize) fail_unreadable(tensor);
+  if (!tensor.readable()) fail_unreadable(tensor);
   std::vector<float> values(static_cast<size_t>(tensor.values()));
   read_rows(tensor, 0, rows_of(tensor), values.data());
   return values;

@@ -14,6 +14,7 @@
 namespace spikescope {
 
 class MappedFile;
+class QuantizedValues;
 
 /// How values are stored: one row of the table in io/value_format.cpp (F32, F16, BF16, Q8_0, Q4_K, ...).
 struct ValueFormat {
@@ -40,7 +41,11 @@ struct TensorInfo {
   const ValueFormat* format = nullptr;
   std::span<const std::byte> bytes;  ///< inside the mapped file, checked against its size when the header was read
   std::string file;                  ///< file it lies in, for messages
+  /// Set where the values are whole numbers with scales elsewhere (io/quantized_tensor.h); `bytes` are the former.
+  std::shared_ptr<const QuantizedValues> quantized = nullptr;
 
+  bool readable() const { return quantized || format->dequantize; }  ///< as floats
+  int64_t stored_bytes() const;  ///< what it takes in its file
   int64_t values() const;    ///< product of the shape
   int64_t row_size() const;  ///< product of all but the first dimension (1 for a vector: each value is a row)
 };

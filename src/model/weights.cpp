@@ -49,12 +49,19 @@ ModelWeights::ModelWeights(const TensorTable& tensors, const Architecture& archi
     : tensors_(tensors), architecture_(architecture) {
   // Block by block: a config may ask for far more experts than there are tensors.
   for (int layer = -1; layer < architecture.n_layers; ++layer)
-    for (const WeightKey& key : weight_keys(architecture, layer))
-      placed_.emplace(index_of(key), check(place(key), key));
+    for (const WeightKey& key : weight_keys(architecture, layer)) {
+      WeightPlace where = place(key);
+      const TensorInfo& tensor = tensors.require(where.tensor);
+      placed_.emplace(index_of(key), check(tensor, std::move(where), key));
+    }
 }
 
-ModelWeights::Placed ModelWeights::check(WeightPlace place, const WeightKey& key) const {
-  const TensorInfo& tensor = tensors_.require(place.tensor);
+void ModelWeights::replace(const WeightKey& key, const TensorInfo& tensor, WeightPlace place) {
+  placed(key);  // there has to be one
+  placed_.insert_or_assign(index_of(key), check(tensor, std::move(place), key));
+}
+
+ModelWeights::Placed ModelWeights::check(const TensorInfo& tensor, WeightPlace place, const WeightKey& key) const {
   const auto [rows, columns] = shape(key.role);
   std::vector<int64_t> expected = place.shape;
   if (expected.empty()) {
@@ -70,7 +77,7 @@ ModelWeights::Placed ModelWeights::check(WeightPlace place, const WeightKey& key
   if (plain(tensor.shape) != plain(expected))
     fail("{}: tensor '{}' has shape {}, but the config asks for {} ({})", tensor.file, tensor.name,
          shape_text(tensor.shape), shape_text(expected), role_name(key.role));
-  if (!tensor.format->dequantize)
+  if (!tensor.readable())
     fail("{}: tensor '{}' is stored as {}, which is not supported; use a file in F16, BF16, F32, Q8_0 or a K-quant",
          tensor.file, tensor.name, tensor.format->name);
   if (place.transposed && tensor.format->block_values != 1)

@@ -50,6 +50,11 @@ class ModelWeights {
   Weight read(Role role, int layer = -1) const;
   /// Rows [first, first + count) of a weight that the model has, with the same check.
   void read_rows(const WeightKey& key, int64_t first, int64_t count, float* out) const;
+  /// How the weight lies in its tensor.
+  const WeightPlace& place(const WeightKey& key) const { return placed(key).place; }
+  /// From now on the weight is read from `tensor`, where it lies as `place` says; with the same checks. `tensor` must
+  /// outlive these weights.
+  void replace(const WeightKey& key, const TensorInfo& tensor, WeightPlace place);
   const Architecture& architecture() const { return architecture_; }
   const TensorTable& tensors() const { return tensors_; }
 
@@ -60,7 +65,7 @@ class ModelWeights {
     WeightPlace place;
   };
   const Placed& placed(const WeightKey& key) const;
-  Placed check(WeightPlace place, const WeightKey& key) const;
+  Placed check(const TensorInfo& tensor, WeightPlace place, const WeightKey& key) const;
   void read_run(const Placed& placed, int64_t first, int64_t count, int64_t columns, float* out) const;
 
   const TensorTable& tensors_;

@@ -35,13 +35,13 @@ class LossComparison::StateObserver : public PassObserver {
 
 LossComparison::LossComparison(const ModelWeights& weights, TokenBatch batch,
                                const std::function<void(double)>& progress)
-    : weights_(weights), batch_(std::move(batch)) {
+    : batch_(std::move(batch)) {
   for (size_t window = 0; window + 1 < batch_.offsets.size(); ++window)
     counts_.push_back(static_cast<double>(batch_.offsets[window + 1] - batch_.offsets[window] - 1));
   if (std::all_of(counts_.begin(), counts_.end(), [](double count) { return count == 0.0; }))
     fail("no window has two tokens: there is nothing to predict");
   StateObserver observer(static_cast<size_t>(weights.architecture().n_layers), progress);
-  reference_ = run(Hooks(), observer);
+  reference_ = run(weights, Hooks(), observer);
   spikes_.assign(batch_.ids.size(), 0);
   for (const std::vector<float>& peaks : observer.peaks) {
     thresholds_.push_back(kNewSpikeFactor * lower_median({peaks.begin(), peaks.end()}));
@@ -49,10 +49,10 @@ LossComparison::LossComparison(const ModelWeights& weights, TokenBatch batch,
   }
 }
 
-LossesOfPass LossComparison::run(const Hooks& hooks, StateObserver& observer) const {
+LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const {
   RunOptions options;
   options.losses = true;
-  const RunResult result = run_model(weights_, batch_, hooks, observer, options);
+  const RunResult result = run_model(weights, batch_, hooks, observer, options);
   LossesOfPass pass;
   pass.seconds = result.seconds;
   for (size_t window = 0; window < counts_.size(); ++window) {
@@ -68,12 +68,12 @@ LossesOfPass LossComparison::run(const Hooks& hooks, StateObserver& observer) co
   return pass;
 }
 
-LossesOfPass LossComparison::run(const SimulatedActivations& activations,
+LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations,
                                  const std::function<void(double)>& progress) const {
   Hooks hooks;
-  activations.attach(hooks, batch_);
+  if (activations) activations->attach(hooks, batch_);
   StateObserver observer(thresholds_.size(), progress);
-  LossesOfPass pass = run(hooks, observer);
+  LossesOfPass pass = run(weights, hooks, observer);
   std::vector<uint8_t> spikes(spikes_.size());
   for (size_t block = 0; block < thresholds_.size(); ++block)
     for (size_t token = 0; token < spikes.size(); ++token) {

@@ -17,10 +17,10 @@ inline constexpr double kNewSpikeFactor = 64.0;
 
 /// What one pass leaves.
 struct LossesOfPass {
-  std::vector<double> sums, first;   ///< [windows] loss over all positions, and at position 0, in nats
-  std::vector<double> largest_h;     ///< [blocks] largest |h| after the block
-  std::vector<int64_t> new_spikes;   ///< [blocks] tokens with new spikes
-  int64_t new_spike_tokens = 0;      ///< in any block
+  std::vector<double> sums, first;  ///< [windows] loss over all positions, and at position 0, in nats
+  std::vector<double> largest_h;    ///< [blocks] largest |h| after the block
+  std::vector<int64_t> new_spikes;  ///< [blocks] tokens with new spikes
+  int64_t new_spike_tokens = 0;     ///< in any block
   double seconds = 0.0;
 };
 
@@ -31,20 +31,21 @@ class LossComparison {
   LossComparison(const ModelWeights& weights, TokenBatch batch, const std::function<void(double)>& progress);
 
   const LossesOfPass& reference() const { return reference_; }
-  LossesOfPass run(const SimulatedActivations& activations, const std::function<void(double)>& progress) const;
+  /// A pass with these weights, of the same architecture, and activations (null: as they are).
+  LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
+                   const std::function<void(double)>& progress) const;
   /// The keys that rows of comparisons have: perplexity, nll, nll_se, dnll, dnll_se (paired over windows),
   /// perplexity_without_position0, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds.
   Json row(const LossesOfPass& pass) const;
 
  private:
   class StateObserver;
-  LossesOfPass run(const Hooks& hooks, StateObserver& observer) const;
+  LossesOfPass run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const;
 
-  const ModelWeights& weights_;
   const TokenBatch batch_;
-  std::vector<double> counts_;             // [windows] predictions
-  std::vector<double> thresholds_;         // [blocks] of new spikes
-  std::vector<uint8_t> spikes_;            // [tokens] whether the reference exceeds one
+  std::vector<double> counts_;      // [windows] predictions
+  std::vector<double> thresholds_;  // [blocks] of new spikes
+  std::vector<uint8_t> spikes_;     // [tokens] whether the reference exceeds one
   LossesOfPass reference_;
 };
 

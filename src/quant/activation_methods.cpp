@@ -23,6 +23,7 @@ constexpr std::array kClips = {
 };
 
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
+constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
     ActivationMethod{"mse", "one scale a site, of least mean square error", Clip::mse, kAll, Spikes::kept, false},
@@ -39,6 +40,13 @@ constexpr std::array kMethods = {
                      Spikes::replaced, false},
     ActivationMethod{"insertquant-dynamic", "the same, but a scale a token where ordinary tokens differ widely",
                      Clip::mse, kOrdinary, Spikes::replaced, true},
+    ActivationMethod{"rotation", "rotated at every site; one scale each, up to the largest value", Clip::absmax,
+                     kAllRotated, Spikes::kept, false},
+    ActivationMethod{"rotation-mse", "the same, scales of least mean square error", Clip::mse, kAllRotated,
+                     Spikes::kept, false},
+    ActivationMethod{"rotation-dynamic", "the same, a scale a token", Clip::dynamic, kAllRotated, Spikes::kept, false},
+    ActivationMethod{"rotation-insertquant", "templates in the spikes' place, rotated; scales of least error",
+                     Clip::mse, kOrdinaryRotated, Spikes::replaced, false},
     ActivationMethod{"templates", "nothing quantized, templates in the spikes' place", Clip::none, kOrdinary,
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
@@ -79,10 +87,12 @@ SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers)
   const size_t equals = text.find('=');
   if (equals == text.npos)
     fail_usage("--override {}: expected SITE[:BLOCKS]=CLIP[:BITS], e.g. down_in:1,2,9-10=dynamic", text);
-  const std::string_view left = std::string_view(text).substr(0, equals), right = std::string_view(text).substr(equals + 1);
+  const std::string_view left = std::string_view(text).substr(0, equals),
+                         right = std::string_view(text).substr(equals + 1);
   const std::string_view site = left.substr(0, left.find(':')), clip = right.substr(0, right.find(':'));
   SiteOverride result;
-  const auto found = std::find_if(site_kinds().begin(), site_kinds().end(), [&](auto& kind) { return kind.name == site; });
+  const auto found =
+      std::find_if(site_kinds().begin(), site_kinds().end(), [&](auto& kind) { return kind.name == site; });
   if (found == site_kinds().end())
     fail_usage("--override {}: there is no site '{}'; there are {}", text, site, fmt::join(names_of_sites(), ", "));
   result.site = found->site;
@@ -109,7 +119,10 @@ ActivationPlan plan_of(const ActivationMethod& method, int bits, const Templates
                        std::span<const SiteOverride> overrides) {
   if (method.spikes != Spikes::kept && templates.sets.empty())
     fail_usage("method '{}' needs templates, and this model has none: {}", method.name, why_not_applicable(templates));
+  if (method.rotated() && templates.rotation == RotationKind::none)
+    fail_usage("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard", method.name);
   ActivationPlan plan;
+  plan.rotated = method.rotated();
   plan.population = method.population;
   plan.spikes = method.spikes;
   const auto layers = static_cast<size_t>(templates.n_layers);
@@ -117,7 +130,7 @@ ActivationPlan plan_of(const ActivationMethod& method, int bits, const Templates
   if (method.dynamic_outliers)
     for (const SiteKind& kind : site_kinds())
       for (size_t layer = 0; layer < layers; ++layer)
-        if (templates.range(Population::ordinary, kind.site, static_cast<int>(layer))[RangeKey::ratio] > kDynamicAbove)
+        if (templates.range(method.population, kind.site, static_cast<int>(layer))[RangeKey::ratio] > kDynamicAbove)
           plan.choices[static_cast<size_t>(kind.site)][layer].clip = Clip::dynamic;
   for (const SiteOverride& other : overrides) {
     std::vector<SiteChoice>& choices = plan.choices[static_cast<size_t>(other.site)];

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <tuple>
 
+#include "base/buffer.h"
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "model/gemm.h"
@@ -51,7 +53,8 @@ class ProgressObserver : public PassObserver {
 PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, const CalibrationProgress& progress) {
   const Architecture& a = weights.architecture();
   const auto layers = static_cast<size_t>(a.n_layers), tokens = batch.ids.size();
-  PassPeaks peaks{std::vector<std::vector<float>>(layers), {layers, std::vector<Peak>(tokens)},
+  PassPeaks peaks{std::vector<std::vector<float>>(layers),
+                  {layers, std::vector<Peak>(tokens)},
                   {layers, std::vector<Peak>(tokens)}};
   Hooks hooks;
   hooks.observe("blocks.*.mlp.post", [&](const Activation& at) {
@@ -123,8 +126,8 @@ class SiteStatistics {
       if (replaced[static_cast<size_t>(at.first_row + row)]) replaced_.add(at.values.row(row), size);
   }
 
-  /// Both ranges; begins anew.
-  std::array<Range, kPopulations> take(const std::vector<uint8_t>& replaced) {
+  /// Of ordinary tokens, and of all; begins anew.
+  std::pair<Range, Range> take(const std::vector<uint8_t>& replaced) {
     ValueHistogram& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
@@ -133,10 +136,10 @@ class SiteStatistics {
     std::vector<double> ordinary_rows;
     for (size_t token = 0; token < largest_.size(); ++token)
       if (!replaced[token]) ordinary_rows.push_back(largest_[token]);
-    std::array<Range, kPopulations> ranges;
-    ranges[static_cast<size_t>(Population::ordinary)] = range_of(ordinary, std::move(ordinary_rows));
+    std::pair<Range, Range> ranges;
+    ranges.first = range_of(ordinary, std::move(ordinary_rows));
     ordinary.merge(replaced_);
-    ranges[static_cast<size_t>(Population::all)] = range_of(ordinary, {largest_.begin(), largest_.end()});
+    ranges.second = range_of(ordinary, {largest_.begin(), largest_.end()});
     ordinary.clear();
     replaced_.clear();
     return ranges;
@@ -172,8 +175,15 @@ class Collector : public PassObserver {
  public:
   Collector(const Architecture& architecture, const TokenBatch& batch, Templates& templates,
             const CalibrationProgress& progress)
-      : architecture_(architecture), templates_(templates), tokens_(batch.ids.size()), progress_(progress) {
-    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), tokens_);
+      : architecture_(architecture),
+        templates_(templates),
+        rotations_(site_rotations(architecture, templates)),
+        tokens_(batch.ids.size()),
+        progress_(progress) {
+    for (size_t site = 0; site < kSites; ++site) {
+      sites_.emplace_back(threads(), tokens_);
+      if (rotations_[site]) rotated_sites_.emplace_back(threads(), tokens_);
+    }
     for (const TemplateSet& set : templates.sets)
       sums_.push_back({std::vector<VectorMean>(blocks_of(set)), std::vector<VectorMean>(blocks_of(set)), {}, {}});
   }
@@ -193,16 +203,21 @@ class Collector : public PassObserver {
       hooks.observe("ln_final.out", [this](const Activation& at) {
         for (size_t i = 0; i < sums_.size(); ++i)
           if (templates_.sets[i].course.reaches_end)
-            for_spikes(i, at, [&](const float* values, size_t) { sums_[i].final_out.add(values, at.values.row_size()); });
+            for_spikes(i, at,
+                       [&](const float* values, size_t) { sums_[i].final_out.add(values, at.values.row_size()); });
       });
   }
 
   void block_done(int layer, const TensorView&) override {
     for (const SiteKind& kind : site_kinds()) {
       if (!has_site(architecture_, kind.site, layer)) continue;
-      const auto ranges = sites_[static_cast<size_t>(kind.site)].take(replaced(kind.site, layer));
-      for (const Population population : {Population::ordinary, Population::all})
-        templates_.range(population, kind.site, layer) = ranges[static_cast<size_t>(population)];
+      const auto site = static_cast<size_t>(kind.site);
+      std::tie(templates_.range(Population::ordinary, kind.site, layer),
+               templates_.range(Population::all, kind.site, layer)) = sites_[site].take(replaced(kind.site, layer));
+      if (rotations_[site])
+        std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
+                 templates_.range(Population::all_rotated, kind.site, layer)) =
+            rotated_sites_[site].take(replaced(kind.site, layer));
     }
   }
 
@@ -252,6 +267,14 @@ class Collector : public PassObserver {
 
   void see_site(Site site, const Activation& at) {
     sites_[static_cast<size_t>(site)].add(at, replaced(site, at.point.layer));
+    if (const Rotation* rotation = rotations_[static_cast<size_t>(site)].get()) {
+      const int64_t rows = at.values.rows(), size = at.values.row_size();
+      turned_.resize(rows * size);
+      for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, turned_.data() + row * size);
+      const Activation turned{at.point, at.first_row, {turned_.data(), {rows, size}, size}};
+      rotation->apply(turned.values);
+      rotated_sites_[static_cast<size_t>(site)].add(turned, replaced(site, at.point.layer));
+    }
     if (site != Site::attn_in && site != Site::mlp_in) return;
     for (size_t i = 0; i < sums_.size(); ++i) {
       const SpikeCourse& course = templates_.sets[i].course;
@@ -287,9 +310,11 @@ class Collector : public PassObserver {
 
   const Architecture& architecture_;
   Templates& templates_;
+  const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
   const size_t tokens_;
   const CalibrationProgress& progress_;
-  std::vector<SiteStatistics> sites_;
+  std::vector<SiteStatistics> sites_, rotated_sites_;
+  Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
   std::array<std::vector<uint8_t>, kSites> masks_;
   std::array<int, kSites> mask_layers_{-1, -1, -1, -1};
@@ -297,8 +322,9 @@ class Collector : public PassObserver {
 
 }  // namespace
 
-Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info, double eta,
-                    const CalibrationProgress& progress) {
+Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
+                    const CalibrationSettings& settings, const CalibrationProgress& progress) {
+  const double eta = settings.eta;
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
@@ -310,6 +336,8 @@ Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, Calibr
   templates.n_layers = a.n_layers;
   templates.d_model = a.d_model;
   templates.eta = eta;
+  templates.rotation = settings.rotation;
+  templates.rotation_seed = settings.seed;
   templates.blocks = found.blocks;
   for (auto& population : templates.ranges)
     for (std::vector<Range>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));

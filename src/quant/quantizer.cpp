@@ -21,7 +21,8 @@ inline float nearest(float x) {
   return (x + kShift) - kShift;
 }
 
-/// `low`, `high`: the ends of the grid over the scale. They come before rounding, so that what is rounded is never large.
+/// `low`, `high`: the ends of the grid over the scale. They come before rounding, so that what is rounded is never
+/// large.
 inline float on_grid(float x, float inverse, float low, float high, float scale) {
   return nearest(std::min(std::max(x * inverse, low), high)) * scale;
 }

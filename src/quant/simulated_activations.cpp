@@ -31,8 +31,9 @@ Quantizer quantizer_of(const SiteChoice& choice, const Range& range, bool asymme
         if (at.bits == choice.bits)
           return asymmetric ? Quantizer::asymmetric(choice.bits, range[at.low], range[at.high])
                             : Quantizer::symmetric(choice.bits, range[at.mse]);
-      fail_usage("the clip of least error is calibrated for 8, 6 and 4 bits, not for {}; choose one of these, or absmax",
-                 choice.bits);
+      fail_usage(
+          "the clip of least error is calibrated for 8, 6 and 4 bits, not for {}; choose one of these, or absmax",
+          choice.bits);
   }
   return {};
 }
@@ -48,6 +49,8 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
                                            ActivationPlan plan)
     : architecture_(architecture), templates_(templates), plan_(std::move(plan)), quantizers_(kSites) {
   require_sites(architecture);
+  rotations_.resize(kSites);
+  if (plan_.rotated) rotations_ = site_rotations(architecture, templates);
   for (const SiteKind& kind : site_kinds()) {
     const auto site = static_cast<size_t>(kind.site);
     for (int layer = 0; layer < architecture.n_layers; ++layer) {
@@ -69,11 +72,13 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
   }
 }
 
-void SimulatedActivations::quantize(const SiteQuantizer& site, const TensorView& rows) const {
+void SimulatedActivations::quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const {
+  if (rotation) rotation->apply(rows);
   if (site.choice.clip == Clip::dynamic)
     quantize_rows_dynamic(rows, site.choice.bits, plan_.asymmetric);
   else if (site.choice.clip != Clip::none)
     quantize_rows(rows, site.quantizer);
+  if (rotation) rotation->undo(rows);
 }
 
 void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
@@ -85,7 +90,9 @@ void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
       if (site.choice.clip == Clip::none || !has_site(architecture_, kind.site, layer)) continue;
       hooks.intervene(HookPoint{kind.point, layer}.name(),
-                      [this, &site](const Activation& at) { quantize(site, at.values); });
+                      [this, &site, rotation = rotations_[static_cast<size_t>(kind.site)].get()](const Activation& at) {
+                        quantize(site, rotation, at.values);
+                      });
     }
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) attach_templates(hooks, pass);
 }
@@ -98,15 +105,14 @@ void SimulatedActivations::attach_templates(Hooks& hooks, const std::shared_ptr<
         return !set.at(kind.site, layer, templates_.d_model).empty();
       });
       if (!any) continue;
-      hooks.intervene(
-          HookPoint{kind.point, layer}.name(), [this, pass, site = kind.site, layer](const Activation& at) {
-            for (int64_t row = 0; row < at.values.rows(); ++row) {
-              const int set = pass->set[static_cast<size_t>(at.first_row + row)];
-              if (set == kOrdinary) continue;
-              const auto values = templates_.sets[static_cast<size_t>(set)].at(site, layer, templates_.d_model);
-              std::copy(values.begin(), values.end(), at.values.row(row));
-            }
-          });
+      hooks.intervene(HookPoint{kind.point, layer}.name(), [this, pass, site = kind.site, layer](const Activation& at) {
+        for (int64_t row = 0; row < at.values.rows(); ++row) {
+          const int set = pass->set[static_cast<size_t>(at.first_row + row)];
+          if (set == kOrdinary) continue;
+          const auto values = templates_.sets[static_cast<size_t>(set)].at(site, layer, templates_.d_model);
+          std::copy(values.begin(), values.end(), at.values.row(row));
+        }
+      });
     }
 }
 
@@ -140,7 +146,8 @@ void SimulatedActivations::attach_spikes(Hooks& hooks, const std::shared_ptr<Pas
 void SimulatedActivations::attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const {
   const TemplateSet& of = templates_.sets[set];
   const bool final_norm = !of.final_out.empty() && !plan_.end_with_residual;
-  const HookPoint point = final_norm ? HookPoint{Point::ln_final_out, -1} : HookPoint{Point::resid_post, of.course.last};
+  const HookPoint point =
+      final_norm ? HookPoint{Point::ln_final_out, -1} : HookPoint{Point::resid_post, of.course.last};
   hooks.intervene(point.name(), [pass, &of, final_norm, index = static_cast<int>(set)](const Activation& at) {
     const std::vector<float>& values = final_norm ? of.final_out : of.residual;
     for (int64_t row = 0; row < at.values.rows(); ++row) {

@@ -32,12 +32,13 @@ class SimulatedActivations {
   void attach_spikes(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_templates(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
-  void quantize(const SiteQuantizer& site, const TensorView& rows) const;
+  void quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const;
 
   const Architecture& architecture_;
   const Templates& templates_;
   const ActivationPlan plan_;
   std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
+  std::vector<std::unique_ptr<Rotation>> rotations_;    // [sites], null: none
 };
 
 }  // namespace spikescope

@@ -46,12 +46,12 @@ struct BirthEvidence {
 /// Spikes that are born in one block.
 struct SpikeCourse {
   int birth = 0;
-  double threshold = 0.0;        ///< theta: on the largest |down_in| of block `birth`
-  std::vector<int64_t> tokens;   ///< S, ascending
-  std::vector<int64_t> dims;     ///< spike dimensions, the most frequent first
-  double height = 0.0;           ///< mean |h| of the spikes after `birth`
-  std::vector<int> cancelling;   ///< blocks after `birth` whose MLP changes the spikes
-  int last = 0;                  ///< block that leaves them gone; the last one where they reach the end
+  double threshold = 0.0;       ///< theta: on the largest |down_in| of block `birth`
+  std::vector<int64_t> tokens;  ///< S, ascending
+  std::vector<int64_t> dims;    ///< spike dimensions, the most frequent first
+  double height = 0.0;          ///< mean |h| of the spikes after `birth`
+  std::vector<int> cancelling;  ///< blocks after `birth` whose MLP changes the spikes
+  int last = 0;                 ///< block that leaves them gone; the last one where they reach the end
   bool reaches_end = false;
 };
 

@@ -63,7 +63,7 @@ std::vector<Tensor> tensors_of(const Templates& templates) {
     add(set_name(i, "residual"), set.residual, false);
     add(set_name(i, "final"), set.final_out, false);
   }
-  for (const Population population : {Population::ordinary, Population::all})
+  for (const Population population : populations())
     for (const SiteKind& kind : site_kinds()) {
       Tensor tensor{range_name(population, kind.site), {templates.n_layers, static_cast<int64_t>(kRangeKeys)}, {}};
       for (int layer = 0; layer < templates.n_layers; ++layer) {
@@ -123,8 +123,7 @@ Source open_hdf5(const fs::path& path) {
   }
   source.has = [file](const std::string& name) { return file->has(dataset_of(name)); };
   source.read = [file, path](const std::string& name, const std::vector<int64_t>& shape) {
-    if (const auto found = file->shape(dataset_of(name)); found != shape)
-      fail_shape(path.string(), name, found, shape);
+    if (const auto found = file->shape(dataset_of(name)); found != shape) fail_shape(path.string(), name, found, shape);
     return file->read<float>(dataset_of(name));
   };
   return source;
@@ -184,8 +183,7 @@ class Reader {
   }
   int64_t whole(const Json& object, const char* key, int64_t least, int64_t most) const {
     const auto value = json_get<int64_t>(object, key, file_);
-    if (value < least || value > most)
-      fail("{}: \"{}\" is {}; expected {} to {}", file_, key, value, least, most);
+    if (value < least || value > most) fail("{}: \"{}\" is {}; expected {} to {}", file_, key, value, least, most);
     return value;
   }
   const Json& array(const Json& object, const char* key) const {
@@ -207,10 +205,17 @@ class Reader {
 
   void read_info(const Json& document) {
     CalibrationInfo& info = templates_.info;
-    for (const auto& [key, to] : std::initializer_list<std::pair<const char*, std::string*>>{
-             {"model", &info.model}, {"model_name", &info.model_name}, {"model_sha256", &info.model_sha256},
-             {"family", &info.family}, {"text", &info.text}, {"text_sha256", &info.text_sha256}, {"bos", &info.bos},
-             {"dtype", &info.dtype}, {"command", &info.command}, {"program_version", &info.version}})
+    for (const auto& [key, to] :
+         std::initializer_list<std::pair<const char*, std::string*>>{{"model", &info.model},
+                                                                     {"model_name", &info.model_name},
+                                                                     {"model_sha256", &info.model_sha256},
+                                                                     {"family", &info.family},
+                                                                     {"text", &info.text},
+                                                                     {"text_sha256", &info.text_sha256},
+                                                                     {"bos", &info.bos},
+                                                                     {"dtype", &info.dtype},
+                                                                     {"command", &info.command},
+                                                                     {"program_version", &info.version}})
       *to = json_get<std::string>(document, key, file_);
     info.windows = json_get<int64_t>(document, "windows", file_);
     info.length = json_get<int64_t>(document, "length", file_);
@@ -218,15 +223,13 @@ class Reader {
     templates_.n_layers = whole(document, "n_layers", 1, kMostLayers);
     templates_.d_model = whole(document, "d_model", 1, kMostWidth);
     templates_.eta = json_get<double>(document, "eta", file_);
+    templates_.rotation = find_rotation(json_get<std::string>(document, "rotation", file_), file_);
+    templates_.rotation_seed = json_get<uint64_t>(document, "rotation_seed", file_);
   }
 
   BirthEvidence evidence(const Json& block) const {
-    return {number(block, "median"),
-            number(block, "largest"),
-            whole(block, "above", 0, INT64_MAX),
-            number(block, "least_above"),
-            number(block, "largest_below"),
-            json_get<bool>(block, "born", file_)};
+    return {number(block, "median"),      number(block, "largest"),       whole(block, "above", 0, INT64_MAX),
+            number(block, "least_above"), number(block, "largest_below"), json_get<bool>(block, "born", file_)};
   }
 
   TemplateSet read_set(size_t index, const Json& json) {
@@ -265,11 +268,10 @@ class Reader {
   }
 
   void read_ranges() {
-    for (const Population population : {Population::ordinary, Population::all})
+    for (const Population population : populations())
       for (const SiteKind& kind : site_kinds()) {
         const std::string name = range_name(population, kind.site);
-        const std::vector<float> values =
-            source_.read(name, {templates_.n_layers, static_cast<int64_t>(kRangeKeys)});
+        const std::vector<float> values = source_.read(name, {templates_.n_layers, static_cast<int64_t>(kRangeKeys)});
         auto& ranges = templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)];
         ranges.resize(static_cast<size_t>(templates_.n_layers));
         for (size_t layer = 0; layer < ranges.size(); ++layer)
@@ -318,6 +320,8 @@ Json to_json(const Templates& templates) {
                {"command", info.command},
                {"program_version", info.version},
                {"eta", templates.eta},
+               {"rotation", rotation_names()[static_cast<size_t>(templates.rotation)].name},
+               {"rotation_seed", templates.rotation_seed},
                {"applicable", why.empty()}};
   if (!why.empty()) json["why"] = why;
   json["sets"] = Json::array();
@@ -332,7 +336,7 @@ Json to_json(const Templates& templates) {
 
 Json ranges_json(const Templates& templates) {
   Json json = Json::object();
-  for (const Population population : {Population::ordinary, Population::all})
+  for (const Population population : populations())
     for (const SiteKind& kind : site_kinds()) {
       Json& rows = json[std::string(population_name(population))][std::string(kind.name)] = Json::array();
       for (int layer = 0; layer < templates.n_layers; ++layer) {
@@ -362,9 +366,11 @@ Templates read_templates(const fs::path& path) {
 void check_templates_of(const Templates& templates, const fs::path& path, const std::string& model_sha256,
                         const Architecture& a) {
   if (templates.info.model_sha256 != model_sha256)
-    fail("{}: these templates are of another model ({}, sha256 {:.12}...; this one's is {:.12}...); calibrate anew with: "
-         "spikescope templates",
-         path.string(), templates.info.model_name, templates.info.model_sha256, model_sha256);
+    fail(
+        "{}: these templates are of another model ({}, sha256 {:.12}...; this one's is {:.12}...); calibrate anew "
+        "with: "
+        "spikescope templates",
+        path.string(), templates.info.model_name, templates.info.model_sha256, model_sha256);
   if (templates.n_layers != a.n_layers || templates.d_model != a.d_model)
     fail("{}: these templates are of {} blocks of width {}, the model has {} of width {}", path.string(),
          templates.n_layers, templates.d_model, a.n_layers, a.d_model);

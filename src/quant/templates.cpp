@@ -10,9 +10,9 @@ namespace spikescope {
 namespace {
 
 // Indexed by RangeKey.
-constexpr std::array<std::string_view, kRangeKeys> kNames = {
-    "rows", "absmax", "lowest", "highest", "ratio", "percentile", "mse8", "mse6",
-    "mse4", "low8",   "high8",  "low6",    "high6", "low4",       "high4"};
+constexpr std::array<std::string_view, kRangeKeys> kNames = {"rows",       "absmax", "lowest", "highest", "ratio",
+                                                             "percentile", "mse8",   "mse6",   "mse4",    "low8",
+                                                             "high8",      "low6",   "high6",  "low4",    "high4"};
 
 constexpr std::array kBits = {
     RangeBits{8, RangeKey::mse8, RangeKey::low8, RangeKey::high8},
@@ -25,8 +25,27 @@ constexpr std::array kBits = {
 std::span<const std::string_view> range_key_names() { return kNames; }
 std::span<const RangeBits> range_bits() { return kBits; }
 
+std::span<const Population> populations() {
+  static constexpr std::array kAll = {Population::ordinary, Population::all, Population::ordinary_rotated,
+                                      Population::all_rotated};
+  return kAll;
+}
+
 std::string_view population_name(Population population) {
-  return population == Population::ordinary ? "ordinary" : "all";
+  constexpr std::array<std::string_view, kPopulations> kNames = {"ordinary", "all", "ordinary_rotated", "all_rotated"};
+  return kNames[static_cast<size_t>(population)];
+}
+
+std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, const Templates& templates) {
+  std::vector<std::unique_ptr<Rotation>> rotations(kSites);
+  if (templates.rotation == RotationKind::none) return rotations;
+  // By Site; each with a stream of its own.
+  const int64_t sizes[kSites] = {a.d_model, a.z_size(), a.d_model, a.mlp_width};
+  for (size_t site = 0; site < kSites; ++site)
+    if (sizes[site] > 0)
+      rotations[site] =
+          std::make_unique<Rotation>(templates.rotation, sizes[site], templates.rotation_seed + (site << 32));
+  return rotations;
 }
 
 std::span<const float> TemplateSet::at(Site site, int layer, int64_t d) const {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/rotation.h"
 #include "quant/sites.h"
 #include "quant/spike_course.h"
 
@@ -17,13 +18,13 @@ namespace spikescope {
 
 /// What is known of the values at a site of a block. Values at bits are in the order of kRangeBits.
 enum class RangeKey : uint8_t {
-  rows,     ///< so many tokens
-  absmax,   ///< largest |x|
-  lowest,   ///< never above 0
-  highest,  ///< never below 0
-  ratio,    ///< over tokens: the largest of each one's largest |x|, over their lower median
+  rows,        ///< so many tokens
+  absmax,      ///< largest |x|
+  lowest,      ///< never above 0
+  highest,     ///< never below 0
+  ratio,       ///< over tokens: the largest of each one's largest |x|, over their lower median
   percentile,  ///< the |x| that 99.99 % of the values do not exceed
-  mse8,     ///< clip of the symmetric quantizer with the least mean square error
+  mse8,        ///< clip of the symmetric quantizer with the least mean square error
   mse6,
   mse4,
   low8,  ///< range of the asymmetric quantizer with the least mean square error
@@ -53,24 +54,27 @@ struct Range {
   float& operator[](RangeKey key) { return values[static_cast<size_t>(key)]; }
 };
 
-/// Whose values count.
+/// Whose values count, as they are or turned by the site's rotation (Templates::rotation).
 enum class Population : uint8_t {
   ordinary,  ///< all tokens but those whose values InsertQuant replaces at that site
   all,
+  ordinary_rotated,
+  all_rotated,
 };
-inline constexpr size_t kPopulations = 2;
-/// "ordinary", "all".
+inline constexpr size_t kPopulations = 4;
+/// All, in order; and what each is called: "ordinary", ...
+std::span<const Population> populations();
 std::string_view population_name(Population population);
 
 /// One course of spikes with what takes their place. S: the course's tokens.
 struct TemplateSet {
-  SpikeCourse course;           ///< after reading a file without its tokens
-  int64_t tokens = 0;           ///< |S|
-  BirthEvidence evidence;       ///< of the block of birth
-  double deviation = 0.0;       ///< sqrt(mean ||x - mean||^2) / ||mean|| over S, mean over the templates at attn_in
-  std::vector<float> attn_in;   ///< [blocks birth + 1 .. last][d] mean over S; empty: there are none
-  std::vector<float> mlp_in;    ///< the same; empty also where blocks have no mlp_in
-  std::vector<float> residual;  ///< [d] R: mean over S of what the MLPs of `birth` and `cancelling` added
+  SpikeCourse course;            ///< after reading a file without its tokens
+  int64_t tokens = 0;            ///< |S|
+  BirthEvidence evidence;        ///< of the block of birth
+  double deviation = 0.0;        ///< sqrt(mean ||x - mean||^2) / ||mean|| over S, mean over the templates at attn_in
+  std::vector<float> attn_in;    ///< [blocks birth + 1 .. last][d] mean over S; empty: there are none
+  std::vector<float> mlp_in;     ///< the same; empty also where blocks have no mlp_in
+  std::vector<float> residual;   ///< [d] R: mean over S of what the MLPs of `birth` and `cancelling` added
   std::vector<float> final_out;  ///< [d] F: mean over S of the final norm; empty: the course ends before
 
   /// The template of block `layer` at attn_in or mlp_in, [d]; empty where there is none.
@@ -91,8 +95,10 @@ struct Templates {
   CalibrationInfo info;
   int64_t n_layers = 0, d_model = 0;
   double eta = kBirthFactor;
-  std::vector<BirthEvidence> blocks;  ///< [n_layers]
-  std::vector<TemplateSet> sets;      ///< by birth; empty: not applicable
+  RotationKind rotation = RotationKind::none;  ///< none: the rotated ranges are NaN
+  uint64_t rotation_seed = 0;
+  std::vector<BirthEvidence> blocks;                                        ///< [n_layers]
+  std::vector<TemplateSet> sets;                                            ///< by birth; empty: not applicable
   std::array<std::array<std::vector<Range>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
 
   const Range& range(Population population, Site site, int layer) const {
@@ -102,6 +108,9 @@ struct Templates {
     return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
   }
 };
+
+/// The rotation of each site, [kSites], the same in all blocks; null where the templates have none.
+std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& architecture, const Templates& templates);
 
 /// Why there are no templates, with the figures; empty where there are.
 std::string why_not_applicable(const Templates& templates);

@@ -41,7 +41,9 @@ int64_t ValueHistogram::count() const {
   return static_cast<int64_t>(std::accumulate(counts_.begin(), counts_.end(), uint64_t{0}));
 }
 
-double ValueHistogram::largest() const { return std::max(-static_cast<double>(lowest_), static_cast<double>(highest_)); }
+double ValueHistogram::largest() const {
+  return std::max(-static_cast<double>(lowest_), static_cast<double>(highest_));
+}
 
 double ValueHistogram::magnitude_quantile(double p) const {
   const auto all = static_cast<double>(count());
@@ -64,8 +66,7 @@ ClipSearch::ClipSearch(const ValueHistogram& histogram)
   for (uint32_t bin = 0; bin < 2 * kMagnitudes; ++bin)
     if (const uint64_t count = histogram.counts_[bin]; count > 0) {
       const uint32_t magnitude = bin % kMagnitudes;
-      sides_[bin / kMagnitudes].push_back(
-          {bin_edge(magnitude), bin_edge(magnitude + 1), static_cast<double>(count)});
+      sides_[bin / kMagnitudes].push_back({bin_edge(magnitude), bin_edge(magnitude + 1), static_cast<double>(count)});
     }
 }
 

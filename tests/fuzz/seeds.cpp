@@ -32,6 +32,9 @@ int main(int argc, char** argv) {
       const std::string name = entry.path().filename().string() + "_" + file;
       seed("checkpoint", name.c_str(), '\0' + read_file(entry.path() / (file + ".json")));
     }
+  // Its quantized tensors are not the tiny model's, so joining them is left to the unit tests.
+  seed("checkpoint", "quantized",
+       '\0' + read_file(fs::path(SPIKESCOPE_SOURCE_DIR) / "tests/golden_quantized/compressed_tensors/config.json"));
   seed("checkpoint", "index",
        "\1{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\",\"a\":\"../b\"}}");
   seed("checkpoint", "tokenizer", "\2{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");

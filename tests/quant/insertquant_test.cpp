@@ -46,11 +46,12 @@ class InsertQuant : public ::testing::Test {
   Templates calibrated(const Checkpoint& checkpoint) {
     CalibrationInfo info;
     info.model_sha256 = checkpoint.sha256();
-    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, kBirthFactor, [](double, const std::string&) {});
+    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, {.rotation = RotationKind::hadamard}, [](double, const std::string&) {});
   }
   LossesOfPass run(const LossComparison& comparison, const Checkpoint& checkpoint, const Templates& templates,
                    ActivationPlan plan) {
-    return comparison.run(SimulatedActivations(checkpoint.architecture(), templates, std::move(plan)), [](double) {});
+    const SimulatedActivations activations(checkpoint.architecture(), templates, std::move(plan));
+    return comparison.run(checkpoint.weights(), &activations, [](double) {});
   }
 
   testing::TemporaryFolder folder_;

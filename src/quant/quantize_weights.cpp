@@ -1,0 +1,442 @@
+#include "quant/quantize_weights.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "base/fail.h"
+#include "families/huggingface_export.h"
+#include "io/output_file.h"
+#include "io/safetensors_writer.h"
+#include "io/scratch_folder.h"
+#include "model/runner.h"
+#include "quant/sites.h"
+#include "text/gguf_export.h"
+
+namespace fs = std::filesystem;
+
+namespace spikescope {
+namespace {
+
+/// What a Hugging Face folder may have besides its weights and config.json.
+constexpr std::array kOtherFiles = {"tokenizer.json",
+                                    "tokenizer_config.json",
+                                    "special_tokens_map.json",
+                                    "vocab.json",
+                                    "merges.txt",
+                                    "tokenizer.model",
+                                    "added_tokens.json",
+                                    "chat_template.jinja",
+                                    "generation_config.json",
+                                    "preprocessor_config.json"};
+
+/// Matrices of blocks that are layers of their own, and what they read.
+struct LinearRole {
+  Role role;
+  std::optional<Site> site;  ///< nothing: what cannot be observed
+};
+constexpr std::array kLinear = {
+    LinearRole{Role::w_q, Site::attn_in},    LinearRole{Role::w_k, Site::attn_in},
+    LinearRole{Role::w_v, Site::attn_in},    LinearRole{Role::w_q_a, Site::attn_in},
+    LinearRole{Role::w_kv_a, Site::attn_in}, LinearRole{Role::w_kv_b, std::nullopt},
+    LinearRole{Role::w_o, Site::o_in},       LinearRole{Role::w_gate, Site::mlp_in},
+    LinearRole{Role::w_up, Site::mlp_in},    LinearRole{Role::w_down, Site::down_in},
+    LinearRole{Role::expert_gate, {}},       LinearRole{Role::expert_up, {}},
+    LinearRole{Role::expert_down, {}},       LinearRole{Role::shared_gate, {}},
+    LinearRole{Role::shared_up, {}},         LinearRole{Role::shared_down, {}},
+};
+
+const LinearRole* linear_role(Role role) {
+  const auto found =
+      std::find_if(kLinear.begin(), kLinear.end(), [&](const LinearRole& row) { return row.role == role; });
+  return found == kLinear.end() ? nullptr : &*found;
+}
+
+/// A tensor of the new checkpoint.
+struct Unit {
+  std::string name;
+  std::vector<int64_t> shape;
+  const TensorInfo* source = nullptr;
+  std::vector<WeightKey> keys;  ///< of the weights in it
+  bool quantized = false;
+
+  int64_t rows() const { return shape[0]; }
+  int64_t columns() const { return shape[1]; }
+  std::string module() const { return name.substr(0, name.size() - std::string_view(".weight").size()); }
+};
+
+/// Type in which a tensor that is not quantized is kept.
+std::string kept_type(const TensorInfo& tensor) {
+  return tensor.format->safetensors.empty() ? "BF16" : std::string(tensor.format->safetensors);
+}
+
+class Plan {
+ public:
+  Plan(const Checkpoint& checkpoint, const WeightRecipe& recipe)
+      : checkpoint_(checkpoint), a_(checkpoint.architecture()) {
+    before_ = units_of(-1, true);
+    for (int layer = 0; layer < a_.n_layers; ++layer) blocks_.push_back(units_of(layer, false));
+    after_ = units_of(-1, false);
+    if (!from_gguf())
+      for (const std::string& name : checkpoint.unused_tensors()) {
+        const TensorInfo& tensor = checkpoint.tensors().require(name);
+        after_.push_back({name, tensor.shape, &tensor, {}, false});
+      }
+    for (const std::vector<Unit>& block : blocks_)
+      for (const Unit& unit : block)
+        if (unit.quantized) check(unit, recipe);
+  }
+
+  const std::vector<Unit>& before() const { return before_; }
+  const std::vector<Unit>& block(int layer) const { return blocks_[static_cast<size_t>(layer)]; }
+  const std::vector<Unit>& after() const { return after_; }
+  bool from_gguf() const { return !checkpoint_.gguf_metadata().is_null(); }
+
+  /// Modules that stay as they are and that readers might take for linear layers to be quantized.
+  std::vector<std::string> ignored() const {
+    std::vector<std::string> names;
+    if (a_.head) names.emplace_back("lm_head");
+    const auto add = [&](const std::vector<Unit>& units) {
+      for (const Unit& unit : units)
+        if (!unit.quantized && unit.shape.size() == 2 && unit.name.ends_with(".weight") && !unit.keys.empty() &&
+            unit.keys[0].role > Role::embedding_norm_bias && unit.module() != "lm_head")
+          names.push_back(unit.module());
+    };
+    add(before_);
+    for (const std::vector<Unit>& block : blocks_) add(block);
+    add(after_);
+    return names;
+  }
+
+  std::vector<TensorPlan> tensors(const Rounding& rounding) const {
+    std::vector<TensorPlan> plan;
+    const auto add = [&](const std::vector<Unit>& units) {
+      for (const Unit& unit : units) {
+        if (!unit.quantized) {
+          plan.push_back({unit.name, unit.shape, kept_type(*unit.source)});
+          continue;
+        }
+        for (const StoredPart& part : stored_parts(unit.rows(), unit.columns(), rounding))
+          plan.push_back({unit.module() + "." + part.suffix, part.shape, part.dtype});
+      }
+    };
+    add(before_);
+    for (const std::vector<Unit>& block : blocks_) add(block);
+    add(after_);
+    return plan;
+  }
+
+  /// All values of a unit, with those of block formats rounded to bfloat16.
+  std::vector<float> values(const Unit& unit) const {
+    std::vector<float> values;
+    if (from_gguf() && !unit.keys.empty()) {
+      // Rows in the order of Hugging Face, whatever the file's.
+      const auto [rows, columns] = checkpoint_.weights().shape(unit.keys[0].role);
+      values.resize(static_cast<size_t>(rows * columns));
+      checkpoint_.weights().read_rows(unit.keys[0], 0, rows, values.data());
+    } else {
+      values = read_tensor(*unit.source);
+    }
+    if (unit.source->format->block_values > 1)
+      for (float& value : values) value = round_to_type("BF16", value);
+    return values;
+  }
+
+ private:
+  /// Outside of blocks: those before them or those after.
+  std::vector<Unit> units_of(int layer, bool before) {
+    std::vector<Unit> units;
+    std::map<std::string, size_t> index;
+    for (const WeightKey& key : layer < 0 ? outside() : weight_keys(a_, layer)) {
+      if (layer < 0 && before != (key.role < Role::ln1)) continue;
+      const TensorInfo& tensor = checkpoint_.weights().tensor(key);
+      const std::string name = from_gguf() ? huggingface_name(a_, key) : tensor.name;
+      if (const auto found = index.find(name); found != index.end()) {
+        units[found->second].keys.push_back(key);
+        continue;
+      }
+      if (!taken_.insert(name).second) continue;  // tied to one before
+      Unit unit{name, tensor.shape, &tensor, {key}, layer >= 0 && linear_role(key.role)};
+      if (from_gguf()) {
+        const auto [rows, columns] = checkpoint_.weights().shape(key.role);
+        unit.shape = columns == 1 ? std::vector{rows} : std::vector{rows, columns};
+      }
+      index.emplace(name, units.size());
+      units.push_back(std::move(unit));
+    }
+    return units;
+  }
+
+  std::vector<WeightKey> outside() const { return weight_keys(a_, -1); }
+
+  void check(const Unit& unit, const WeightRecipe& recipe) const {
+    if (checkpoint_.weights().place(unit.keys[0]).transposed)
+      fail("{}: tensor '{}' is stored [in, out]: {} models have no linear layers that compressed-tensors could name",
+           unit.source->file, unit.name, a_.family);
+    if (unit.shape.size() != 2 || !unit.name.ends_with(".weight"))
+      fail("{}: tensor '{}' is no matrix of one linear layer, which is all that compressed-tensors can name",
+           unit.source->file, unit.name);
+    if (unit.source->quantized)
+      fail("{}: tensor '{}' is quantized already; give the original checkpoint", unit.source->file, unit.name);
+    check_groups(recipe.rounding.format, unit.columns(), unit.name);
+    if (!recipe.gptq) return;
+    const std::optional<Site> site = linear_role(unit.keys[0].role)->site;
+    if (!site)
+      fail_usage("GPTQ needs to see what a layer reads, and '{}' ({}) has no hook point; use --weights rtn", unit.name,
+                 role_name(unit.keys[0].role));
+  }
+
+  const Checkpoint& checkpoint_;
+  const Architecture& a_;
+  std::vector<Unit> before_, after_;
+  std::vector<std::vector<Unit>> blocks_;
+  std::set<std::string> taken_;
+};
+
+/// The hook point of what a matrix of the block reads.
+HookPoint input_point(const Architecture& a, const WeightKey& key) {
+  const Site site = *linear_role(key.role)->site;
+  if (site == Site::mlp_in && a.shared_norm) return {Point::ln1_out, key.layer};
+  return {site_kinds()[static_cast<size_t>(site)].point, key.layer};
+}
+
+/// Calibration tokens on their way through the blocks.
+class Calibration {
+ public:
+  Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens)
+      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens) {}
+
+  /// Sees what the block's matrices read: moments by hook point.
+  void observe(int layer, const std::vector<Unit>& units) {
+    moments_.clear();
+    Hooks hooks;
+    for (const Unit& unit : units) {
+      if (!unit.quantized) continue;
+      const HookPoint point = input_point(weights_.architecture(), unit.keys[0]);
+      if (!moments_.try_emplace(point.name(), unit.columns()).second) continue;
+      InputMoments& moments = moments_.at(point.name());
+      hooks.observe(point.name(), [&moments](const Activation& a) {
+        moments.add({a.values.data, a.values.rows(), a.values.row_size(), a.values.row_stride});
+      });
+    }
+    run(layer, hooks);
+  }
+  const InputMoments& moments(const Unit& unit) const {
+    return moments_.at(input_point(weights_.architecture(), unit.keys[0]).name());
+  }
+
+  /// From now on the unit is read from `tensor`, in the layout of the new checkpoint.
+  void replace(const Unit& unit, const TensorInfo& tensor, bool plain) {
+    for (const WeightKey& key : unit.keys)
+      weights_.replace(key, tensor, plain ? WeightPlace{tensor.name} : weights_.place(key));
+  }
+
+  /// From now on the unit is read from where it was at first.
+  void restore(const Unit& unit) {
+    for (const WeightKey& key : unit.keys) weights_.replace(key, original_.tensor(key), original_.place(key));
+  }
+
+  /// Goes through the block as it is now.
+  void pass(int layer) {
+    std::vector<float> next(tokens_.ids.size() * static_cast<size_t>(weights_.architecture().d_model));
+    Hooks hooks;
+    hooks.observe(HookPoint{Point::resid_post, layer}.name(), [&next](const Activation& a) {
+      for (int64_t row = 0; row < a.values.rows(); ++row)
+        std::copy_n(a.values.row(row), a.values.row_size(), next.data() + (a.first_row + row) * a.values.row_size());
+    });
+    run(layer, hooks);
+    residual_ = std::move(next);
+  }
+
+ private:
+  void run(int layer, const Hooks& hooks) {
+    PassObserver nothing;
+    RunOptions options;
+    options.first_layer = layer;
+    if (layer > 0) options.residual = residual_;
+    run_model(weights_, tokens_, hooks, nothing, options);
+  }
+
+  const ModelWeights& original_;
+  ModelWeights weights_;  // a copy, in which the block at work is replaced
+  const TokenBatch& tokens_;
+  std::vector<float> residual_;  // [N, d], what enters the block
+  std::map<std::string, InputMoments> moments_;
+};
+
+/// A quantized matrix as a tensor whose bytes are in memory.
+struct QuantizedUnit {
+  std::vector<StoredPart> parts;
+  TensorInfo tensor;
+
+  QuantizedUnit(const Unit& unit, const QuantizedMatrix& matrix, const Rounding& rounding)
+      : parts(stored_parts(matrix, rounding)) {
+    const auto info = [&](const StoredPart& part) {
+      return TensorInfo{unit.module() + "." + part.suffix, part.shape, find_safetensors_format(part.dtype), part.bytes,
+                        "the quantized weights"};
+    };
+    QuantizedParts joined{.values = info(parts[0]), .scales = info(parts[1]), .zero_points = {}, .shape = unit.shape};
+    if (!rounding.format.symmetric) joined.zero_points = info(parts.back());
+    tensor = quantized_tensor(unit.name, joined, rounding.format);
+  }
+};
+
+/// Writes what is kept as it is.
+void write_kept(const Plan& plan, const Unit& unit, SafetensorsWriter& writer) {
+  if (!unit.source->format->safetensors.empty() && !plan.from_gguf()) {
+    writer.write(unit.name, unit.source->bytes);
+    return;
+  }
+  writer.write(unit.name, floats_as(kept_type(*unit.source), plan.values(unit)));
+}
+
+/// Adds sum (w - q)^2 and sum w^2.
+void add_errors(const std::vector<float>& values, const std::vector<float>& quantized, double& error, double& size) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double value = static_cast<double>(values[i]), rest = value - static_cast<double>(quantized[i]);
+    error += rest * rest;
+    size += value * value;
+  }
+}
+
+bool copy_files(const fs::path& from, const fs::path& to) {
+  for (const char* name : kOtherFiles)
+    if (fs::is_regular_file(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
+  return fs::exists(to / "tokenizer.json");
+}
+
+bool write_tokenizer(const Checkpoint& checkpoint, const fs::path& own, const fs::path& folder) {
+  const Json& metadata = checkpoint.gguf_metadata();
+  bool there = false;
+  if (metadata.is_null()) {
+    there = copy_files(checkpoint.path(), folder);
+  } else if (own.empty() && metadata.contains("tokenizer.ggml.model")) {
+    if (const auto files = tokenizer_files_of_gguf(metadata, checkpoint.path().filename().string())) {
+      write_file(folder / "tokenizer.json", files->tokenizer.dump(1) + "\n");
+      write_file(folder / "tokenizer_config.json", files->config.dump(1) + "\n");
+      there = true;
+    }
+  }
+  if (own.empty()) return there;
+  if (!fs::exists(own / "tokenizer.json")) fail("{}: no tokenizer.json in this folder", own.string());
+  return copy_files(own, folder);
+}
+
+void write_config(const Checkpoint& checkpoint, const Json& quantization, const fs::path& folder) {
+  Json config = checkpoint.gguf_metadata().is_null() ? read_json_file(checkpoint.path() / "config.json")
+                                                     : huggingface_config(checkpoint.architecture());
+  config["quantization_config"] = quantization;
+  write_file(folder / "config.json", config.dump(2) + "\n");
+}
+
+void check_recipe(const Checkpoint& checkpoint, const WeightRecipe& recipe, const TokenBatch& calibration) {
+  const WeightFormat& format = recipe.rounding.format;
+  if (format.bits < 2 || format.bits > 8) fail_usage("weights of {} bits: choose 2 to 8", format.bits);
+  if (!format.packed && format.scope == WeightFormat::Scope::group)
+    fail_usage("weights of a byte each have a scale a row or tensor, no groups");
+  if (recipe.gptq && calibration.ids.empty()) fail_usage("GPTQ needs calibration tokens: give it --text FILE");
+  const Architecture& a = checkpoint.architecture();
+  if (recipe.gptq && (a.latent || !a.norms_before()))
+    fail_usage("GPTQ needs to see what a layer reads; in {} models that is no hook point: use --weights rtn", a.family);
+  if (!checkpoint.tower().empty()) fail_usage("one tower of two cannot be saved by itself");
+}
+
+}  // namespace
+
+Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order) {
+  const WeightFormat& format = rounding.format;
+  Json weights = {{"num_bits", format.bits},       {"type", "int"},
+                  {"symmetric", format.symmetric}, {"strategy", scope_name(format.scope)},
+                  {"group_size", nullptr},         {"dynamic", false}};
+  if (format.scope == WeightFormat::Scope::group) weights["group_size"] = format.group;
+  if (act_order) weights["actorder"] = "weight";
+  const char* layout = format.packed ? "pack-quantized" : "int-quantized";
+  return {{"quant_method", "compressed-tensors"},
+          {"format", layout},
+          {"quantization_status", "compressed"},
+          {"config_groups",
+           {{"group_0",
+             {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}, {"format", layout}}}}},
+          {"ignore", ignore}};
+}
+
+WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe& recipe, const TokenBatch& tokens,
+                               const fs::path& out, const WeightProgress& progress) {
+  check_recipe(checkpoint, recipe, tokens);
+  const Rounding& rounding = recipe.rounding;
+  const Plan plan(checkpoint, recipe);
+  if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out)))
+    fail("{}: is there already; choose another folder, or remove it", out.string());
+  const fs::path target = fs::absolute(out).lexically_normal();
+  const fs::path parent = (target.has_filename() ? target : target.parent_path()).parent_path();
+  fs::create_directories(parent);
+  const ScratchFolder scratch(parent, ".spikescope-quantize-");
+  const fs::path folder = scratch / "model";
+  fs::create_directory(folder);
+
+  write_config(checkpoint, quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order),
+               folder);
+  WeightSummary summary;
+  summary.has_tokenizer = write_tokenizer(checkpoint, recipe.tokenizer, folder);
+  SafetensorsWriter writer(folder / "model.safetensors", plan.tensors(rounding), {{"format", "pt"}});
+  std::optional<Calibration> calibration;
+  if (recipe.gptq) calibration.emplace(checkpoint, tokens);
+
+  for (const Unit& unit : plan.before()) write_kept(plan, unit, writer);
+  const int layers = static_cast<int>(checkpoint.architecture().n_layers);
+  double error = 0.0, size = 0.0, output_errors = 0.0;
+  int64_t stored = 0;
+  for (int layer = 0; layer < layers; ++layer) {
+    const std::vector<Unit>& units = plan.block(layer);
+    if (calibration) calibration->observe(layer, units);
+    std::vector<std::unique_ptr<QuantizedUnit>> quantized;  // read until the block is done
+    for (size_t i = 0; i < units.size(); ++i) {
+      const Unit& unit = units[i];
+      if (progress)
+        progress((layer + static_cast<double>(i) / static_cast<double>(units.size())) / layers,
+                 fmt::format("block {} of {}", layer + 1, layers));
+      if (!unit.quantized) {
+        write_kept(plan, unit, writer);
+        continue;
+      }
+      const std::vector<float> values = plan.values(unit);
+      const ConstMatrixView matrix(values.data(), unit.rows(), unit.columns(), unit.columns());
+      const QuantizedMatrix rounded = calibration ? gptq(matrix, calibration->moments(unit), rounding, *recipe.gptq)
+                                                  : round_to_nearest(matrix, rounding);
+      quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
+      for (const StoredPart& part : quantized.back()->parts) {
+        writer.write(unit.module() + "." + part.suffix, part.bytes);
+        stored += static_cast<int64_t>(part.bytes.size());
+      }
+      ++summary.matrices;
+      summary.values += unit.rows() * unit.columns();
+      add_errors(values, read_tensor(quantized.back()->tensor), error, size);
+      if (calibration)
+        output_errors += output_error(matrix, rounded, rounding.format, calibration->moments(unit));
+      else
+        quantized.clear();
+    }
+    if (!calibration || layer + 1 == layers) continue;
+    size_t next = 0;
+    for (const Unit& unit : units)
+      if (unit.quantized) calibration->replace(unit, quantized[next++]->tensor, plan.from_gguf());
+    calibration->pass(layer);
+    for (const Unit& unit : units) calibration->restore(unit);
+  }
+  for (const Unit& unit : plan.after()) write_kept(plan, unit, writer);
+  writer.finish();
+
+  summary.bytes = writer.file_bytes();
+  summary.bits_a_value =
+      summary.values > 0 ? 8.0 * static_cast<double>(stored) / static_cast<double>(summary.values) : 0;
+  summary.weight_error = size > 0.0 ? error / size : 0.0;
+  summary.output_error = summary.matrices > 0 ? output_errors / static_cast<double>(summary.matrices) : 0.0;
+  if (recipe.companions) recipe.companions(folder);
+  fs::remove(out);  // an empty folder
+  fs::rename(folder, out);
+  return summary;
+}
+
+}  // namespace spikescope

@@ -1,0 +1,130 @@
+#include "quant/recipe.h"
+
+#include <charconv>
+
+#include "base/fail.h"
+#include "io/output_file.h"
+#include "quant/template_file.h"
+
+namespace spikescope {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFormat = "spikescope-recipe";
+constexpr int kVersion = 1;
+
+/// Calls field(key, value) for every part of a recipe: one list for writing and for reading.
+template <class Activations, class Field>
+void for_fields_of_activations(Activations& activations, const Field& field) {
+  field("method", activations.method);
+  field("bits", activations.bits);
+  field("overrides", activations.overrides);
+  field("asymmetric", activations.asymmetric);
+  field("exact_templates", activations.exact_templates);
+  field("end_with_residual", activations.end_with_residual);
+}
+template <class Weights, class Field>
+void for_fields_of_weights(Weights& weights, const Field& field) {
+  field("bits", weights.bits);
+  field("group", weights.group);
+  field("method", weights.method);
+  field("clip", weights.clip);
+  field("scales", weights.scales);
+  field("asymmetric", weights.asymmetric);
+  field("act_order", weights.act_order);
+  field("damping", weights.damping);
+}
+
+void check_keys(const Json& json, const std::vector<std::string>& known, const std::string& what) {
+  if (!json.is_object()) fail("{}: expected an object", what);
+  for (const auto& [key, value] : json.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail("{}: there is no '{}' in a recipe; this program may be too old for it", what, key);
+}
+
+/// Reads what `fields` lists, no more and no less.
+template <class Fields>
+void read_fields(const Json& json, const std::string& what, const Fields& fields) {
+  std::vector<std::string> known;
+  fields([&](const char* key, const auto&) { known.emplace_back(key); });
+  check_keys(json, known, what);
+  fields([&](const char* key, auto& value) { value = json_get<std::decay_t<decltype(value)>>(json, key, what); });
+}
+
+}  // namespace
+
+Json to_json(const Recipe& recipe) {
+  Json activations, weights;
+  for_fields_of_activations(recipe.activations, [&](const char* key, const auto& value) { activations[key] = value; });
+  for_fields_of_weights(recipe.weights, [&](const char* key, const auto& value) { weights[key] = value; });
+  return {{"format", kFormat}, {"version", kVersion}, {"activations", activations}, {"weights", weights}};
+}
+
+Recipe recipe_from_json(const Json& json, const std::string& what) {
+  check_keys(json, {"format", "version", "activations", "weights"}, what);
+  if (json_get<std::string>(json, "format", what) != kFormat) fail("{}: its format is not {}", what, kFormat);
+  if (const auto version = json_get<int>(json, "version", what); version != kVersion)
+    fail("{}: version {}; this program reads {}", what, version, kVersion);
+  Recipe recipe;
+  read_fields(json_get<Json>(json, "activations", what), what + ": activations",
+              [&](const auto& field) { for_fields_of_activations(recipe.activations, field); });
+  read_fields(json_get<Json>(json, "weights", what), what + ": weights",
+              [&](const auto& field) { for_fields_of_weights(recipe.weights, field); });
+  return recipe;
+}
+
+WeightRecipe weight_recipe(const WeightChoice& choice) {
+  using Scope = WeightFormat::Scope;
+  WeightRecipe recipe;
+  WeightFormat& format = recipe.rounding.format;
+  format.bits = choice.bits;
+  format.symmetric = !choice.asymmetric;
+  format.scope = Scope::group;
+  const char* const end = choice.group.data() + choice.group.size();
+  if (const auto scope = find_scope(choice.group); scope && *scope != Scope::group)
+    format.scope = *scope;
+  else if (const auto read = std::from_chars(choice.group.data(), end, format.group);
+           read.ec != std::errc() || read.ptr != end || format.group < 1)
+    fail_usage("--group {}: expected a number of columns, channel or tensor", choice.group);
+  recipe.rounding.clip = choice.clip == "mse" ? WeightClip::mse : WeightClip::absmax;
+  recipe.rounding.scale_type = choice.scales == "f32" ? "F32" : choice.scales == "f16" ? "F16" : "BF16";
+  if (choice.method == "gptq") recipe.gptq = GptqOptions{choice.damping, choice.act_order};
+  return recipe;
+}
+
+ActivationPlan activation_plan(const ActivationRecipe& recipe, const Templates& templates) {
+  std::vector<SiteOverride> overrides;
+  for (const std::string& text : recipe.overrides)
+    overrides.push_back(parse_override(text, recipe.bits, templates.n_layers));
+  ActivationPlan plan = plan_of(find_activation_method(recipe.method), recipe.bits, templates, overrides);
+  plan.asymmetric = recipe.asymmetric;
+  plan.quantize_templates = !recipe.exact_templates;
+  plan.end_with_residual = recipe.end_with_residual;
+  return plan;
+}
+
+void write_recipe(const fs::path& folder, const Recipe& recipe, const Templates* templates) {
+  if (templates) write_templates(*templates, folder / kTemplatesFile);
+  write_file(folder / kRecipeFile, to_json(recipe).dump(2) + "\n");
+}
+
+SavedActivations::SavedActivations(const Architecture& architecture, Templates templates,
+                                   const ActivationRecipe& recipe)
+    : templates_(std::move(templates)),
+      simulated_(
+          std::make_unique<SimulatedActivations>(architecture, templates_, activation_plan(recipe, templates_))) {}
+
+std::unique_ptr<SavedActivations> read_saved_activations(const Checkpoint& checkpoint) {
+  const fs::path file = checkpoint.path() / kRecipeFile;
+  if (!fs::is_directory(checkpoint.path()) || !fs::exists(file)) return nullptr;
+  const Recipe recipe = recipe_from_json(read_json_file(file), file.string());
+  if (!recipe.activations.quantizes()) return nullptr;
+  const fs::path templates_file = checkpoint.path() / kTemplatesFile;
+  Templates templates = read_templates(templates_file);
+  // They are of the model before its weights were quantized, so sizes are all that can be compared.
+  check_templates_of(templates, templates_file, templates.info.model_sha256, checkpoint.architecture());
+  return std::make_unique<SavedActivations>(checkpoint.architecture(), std::move(templates), recipe.activations);
+}
+
+}  // namespace spikescope
