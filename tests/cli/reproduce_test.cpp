@@ -127,7 +127,8 @@ TEST_F(Reproduce, ModelsThatPredictNothingHaveNoInterventions) {
                    path("bert"), "--ids", path("ids.json"), "--json"});
   if (!fs::exists(testing::kept_models() / "bert")) GTEST_SKIP() << "no golden BERT";
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  for (const Json& exhibit : parse_json(result.out, "standard output").at("exhibits"))
+  const Json page = parse_json(result.out, "standard output");
+  for (const Json& exhibit : page.at("exhibits"))
     if (exhibit.at("id") == "interventions") {
       EXPECT_THAT(exhibit.at("why").get<std::string>(), HasSubstr("encoders"));
     }
