@@ -275,6 +275,7 @@ Json result_of(const Subject& subject, const std::optional<Reference>& reference
 /// What --json prints: the figures, without those of single windows and questions.
 Json figures_of(Json json) {
   json.erase("per_window");
+  if (json.at("model_sha256") == "") json.erase("model_sha256");  // computed for files alone
   if (json.contains("tasks"))
     for (Json& task : json["tasks"]) task.erase("loglikelihoods");
   if (json.contains("reference")) json["reference"].erase("per_window");
