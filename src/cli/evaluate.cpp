@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "analyses/labels.h"
 #include "base/fail.h"
 #include "base/interrupt.h"
@@ -246,10 +248,13 @@ void resume(const Options& options, Subject& subject, std::optional<Reference>& 
                               rows.task->title));
 }
 
-Json result_of(const Subject& subject, const std::optional<Reference>& reference) {
+Json result_of(const Subject& subject, const std::optional<Reference>& reference, double seconds) {
   Json json = {{"analysis", "evaluate"}, {"version", version()}};
   json.update(to_json(subject.kept));
   json["applicable"] = true;
+  json["seconds"] = seconds;
+  json["windows"] = 0;
+  json["tokens"] = 0;
   if (subject.windows) {
     const TextWindows& windows = *subject.windows;
     json["windows"] = windows.count();
@@ -280,6 +285,7 @@ Json result_of(const Subject& subject, const std::optional<Reference>& reference
 /// What --json prints: the figures, without those of single windows and questions.
 Json figures_of(Json json) {
   json.erase("per_window");
+  if (json.at("model_sha256") == "") json.erase("model_sha256");  // computed for files alone
   if (json.contains("tasks"))
     for (Json& task : json["tasks"]) task.erase("loglikelihoods");
   if (json.contains("reference")) json["reference"].erase("per_window");
@@ -340,9 +346,10 @@ int evaluate(const Options& options, const Session& session) {
   if (options.resume) resume(options, subject, reference, session);
   prepare_products(options.dtype, subject.checkpoint->architecture(), session);
 
-  Evaluator evaluator(options, session, subject, reference);
-  evaluator.run();
-  const Json result = result_of(subject, reference);
+  const auto began = std::chrono::steady_clock::now();
+  Evaluator(options, session, subject, reference).run();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const Json result = result_of(subject, reference, seconds);
   if (options.out) {
     const fs::path file = out_file(*options.out);
     write_file(file, json_text(result) + "\n");
@@ -363,6 +370,20 @@ int evaluate(const Options& options, const Session& session) {
 void add_evaluate(CLI::App& app, Session& session) {
   CLI::App* command =
       app.add_subcommand("evaluate", "Measure a model: perplexity on a text, accuracy on multiple-choice tasks");
+  command->footer(
+      R"(Perplexity is exp(mean -log p of the next token) over windows of a text, as GPTQ's authors and those after them
+measure it: the text is tokenized in one go, windows do not overlap, and position 0 counts (the figure without it stands
+beside). Numbers in brackets are standard errors over windows or questions. Tasks are scored as lm-evaluation-harness
+does it: the choice whose log-likelihood behind the question is the largest counts as the answer; acc_norm divides it by the
+choice's characters first.
+
+Examples:
+  spikescope evaluate --model smollm2-135m --text wiki.test.raw.txt --length 512 --windows 40
+  spikescope evaluate --model DIR --text wiki.test.raw.txt --out runs/mine        results/evaluate.json, with each window
+  spikescope evaluate --model OTHER --text wiki.test.raw.txt --reference runs/mine/results/evaluate.json
+  spikescope evaluate --model DIR --tasks tasks --rows 200 --out runs/mine --resume
+
+A call that was stopped goes on with --resume; so does one that asks for more windows or rows than are there.)");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");

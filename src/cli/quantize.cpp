@@ -12,6 +12,7 @@
 #include "io/output_file.h"
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
+#include "model/runner.h"
 #include "quant/activation_losses.h"
 #include "quant/recipe.h"
 #include "quant/template_file.h"

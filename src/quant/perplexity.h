@@ -23,7 +23,7 @@ struct TextWindows {
   int64_t length = 0;
   int64_t available = 0;            ///< windows that the text has
   std::vector<int64_t> ids = {};    ///< [windows * length], the first windows of the text
-  std::vector<int64_t> bytes = {};  ///< [windows] of the text that the predicted tokens spell; see window_bytes()
+  std::vector<int64_t> bytes = {};  ///< [windows] of the text that the predicted tokens spell; see spelled_bytes()
 
   int64_t count() const { return static_cast<int64_t>(bytes.size()); }
   int64_t predictions() const { return length - 1; }  ///< of each window

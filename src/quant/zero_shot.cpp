@@ -8,7 +8,6 @@
 #include "base/utf8.h"
 #include "model/runner.h"
 #include "quant/batch_progress.h"
-#include "stats/moments.h"
 #include "text/characters.h"
 
 namespace spikescope {
@@ -84,22 +83,27 @@ void score_questions(const ZeroShot& model, const TaskRows& rows, std::vector<Ch
 }
 
 Json task_json(const TaskRows& rows, const std::vector<ChoiceScores>& scores) {
-  Moments right, right_by_character;
+  int64_t right = 0, right_by_character = 0;
   for (size_t i = 0; i < scores.size(); ++i) {
     const Question& question = rows.questions[i];
     const auto label = static_cast<size_t>(question.label);
     std::vector<double> by_character = scores[i];
     for (size_t choice = 0; choice < by_character.size(); ++choice)
       by_character[choice] /= static_cast<double>(question.choices[choice].characters);
-    right.add(largest(scores[i]) == label);
-    right_by_character.add(largest(by_character) == label);
+    right += largest(scores[i]) == label;
+    right_by_character += largest(by_character) == label;
   }
+  const auto n = static_cast<double>(scores.size());
+  const auto share = [&](int64_t count) { return number_or_null(static_cast<double>(count) / n); };
+  const auto error = [&](int64_t count) {  // of the mean of zeros and ones
+    const double mean = static_cast<double>(count) / n;
+    return number_or_null(std::sqrt(mean * (1.0 - mean) / (n - 1.0)));
+  };
   const bool one_continuation = rows.task->fills_blank;
-  const auto of_choices = [&](double value) { return one_continuation ? Json(nullptr) : number_or_null(value); };
-  return {{"acc", number_or_null(right.mean())},
-          {"acc_se", number_or_null(right.standard_error())},
-          {"acc_norm", of_choices(right_by_character.mean())},
-          {"acc_norm_se", of_choices(right_by_character.standard_error())},
+  return {{"acc", share(right)},
+          {"acc_se", error(right)},
+          {"acc_norm", one_continuation ? Json(nullptr) : share(right_by_character)},
+          {"acc_norm_se", one_continuation ? Json(nullptr) : error(right_by_character)},
           {"rows", scores.size()}};
 }
 

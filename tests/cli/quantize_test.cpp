@@ -11,9 +11,9 @@ namespace spikescope {
 namespace {
 
 using ::testing::AllOf;
+using testing::expect_failure;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::expect_failure;
 using testing::ProgramResult;
 using testing::run_program;
 namespace fs = std::filesystem;
@@ -38,14 +38,13 @@ class Quantize : public ::testing::Test {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   ProgramResult calibrate(const std::string& out, const std::string& windows = "12",
                           std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"templates", "--model",   path("model"), "--text", path("text"),
-                                          "--windows", windows,     "--length",    "32",     "--out",
-                                          path(out)};
+    std::vector<std::string> arguments = {"templates", "--model",  path("model"), "--text", path("text"), "--windows",
+                                          windows,     "--length", "32",          "--out",  path(out)};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_program(arguments);
   }
   ProgramResult quantize(std::vector<std::string> more) const {
-    std::vector<std::string> arguments = {"quantize", "--model",   path("model"), "--templates", path("t.safetensors"),
+    std::vector<std::string> arguments = {"quantize", "--model",    path("model"), "--templates", path("t.safetensors"),
                                           "--text",   path("text"), "--windows",   "12",          "--length",
                                           "32"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -117,12 +116,76 @@ TEST_F(Quantize, AModelWithoutSpikesGetsRangesAlone) {
   EXPECT_THAT(quantize({"--compare"}).out, AllOf(HasSubstr("naive"), Not(HasSubstr("insertquant"))));
 }
 
+TEST_F(Quantize, RotatedMethodsNeedRotatedRanges) {
+  ASSERT_EQ(calibrate("t.safetensors", "12", {"--rotation", "none"}).exit_code, 0);
+  expect_failure(quantize({"--method", "rotation"}), 2, "--rotation hadamard");
+  EXPECT_THAT(quantize({"--compare"}).out, Not(HasSubstr("rotation")));
+  for (const char* kind : {"hadamard", "random"}) {
+    ASSERT_EQ(calibrate("t.safetensors", "12", {"--rotation", kind, "--seed", "3"}).exit_code, 0);
+    const ProgramResult result =
+        quantize({"--method", "rotation", "--method", "rotation-insertquant", "--bits-activation", "16", "--json"});
+    // 16 bits have no calibrated clip of least error.
+    expect_failure(result, 2, "8, 6 and 4 bits");
+    const ProgramResult fine = quantize({"--method", "rotation", "--bits-activation", "16", "--json"});
+    ASSERT_EQ(fine.exit_code, 0) << fine.err;
+    const Json rows = parse_json(fine.out, "standard output").at("rows");
+    EXPECT_LT(std::abs(rows.at(1).at("dnll").get<double>()), 1e-3) << kind << ": 16 bits lose next to nothing";
+    EXPECT_NE(rows.at(1).at("nll"), rows.at(0).at("nll"));
+  }
+}
+
+TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const std::vector<std::string> how = {"--bits-weight", "8",           "--group", "channel",
+                                        "--method",      "insertquant", "--json"};
+  std::vector<std::string> save = how;
+  save.insert(save.end(), {"--save", path("saved")});
+  const ProgramResult saved = quantize(save);
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  const Json row = parse_json(saved.out, "standard output").at("rows").at(1);
+  EXPECT_EQ(row.at("bits_weight"), 8);
+  EXPECT_EQ(row.at("bits_activation"), 8);
+  EXPECT_NE(row.at("dnll"), 0.0);
+  const auto evaluate = [&] {
+    return run_program(
+        {"evaluate", "--model", path("saved"), "--text", path("text"), "--windows", "12", "--length", "32", "--json"});
+  };
+  const ProgramResult evaluated = evaluate();
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_NEAR(parse_json(evaluated.out, "standard output").at("nll").get<double>(), row.at("nll").get<double>(), 1e-9);
+
+  // The recipe repeats the run, and the same run writes the same file.
+  const ProgramResult again = quantize({"--recipe", path("saved/spikescope.json"), "--save", path("again"), "--json"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(parse_json(again.out, "standard output").at("rows").at(1).at("nll"), row.at("nll"));
+  EXPECT_EQ(read_file(folder_ / "again/model.safetensors"), read_file(folder_ / "saved/model.safetensors"));
+  EXPECT_EQ(read_file(folder_ / "again/spikescope.json"), read_file(folder_ / "saved/spikescope.json"));
+
+  expect_failure(quantize(save), 1, "is there already");
+  expect_failure(quantize({"--method", "naive", "--save", path("other")}), 2, "--save writes one model");
+  testing::write_text(folder_ / "saved/spikescope.json", R"({"format": "spikescope-recipe", "version": 2})");
+  expect_failure(evaluate(), 1, "version 2");
+}
+
+TEST_F(Quantize, ComparesWeightsAndActivationsInOneTable) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const ProgramResult result =
+      quantize({"--compare", "--bits-weight", "4", "--group", "8", "--out", path("table.json")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json rows = read_json_file(folder_ / "table.json").at("rows");
+  size_t with_weights = 0;
+  for (const Json& row : rows) with_weights += row.at("bits_weight") == 4;
+  EXPECT_EQ(2 * with_weights, rows.size()) << "every method with weights as they are, and quantized";
+}
+
 /// A Python with torch, transformers and safetensors; empty: none.
 std::string transformers_python() {
   const char* named = std::getenv("SPIKESCOPE_TRANSFORMERS_PYTHON");
   for (const std::string program : {std::string(named ? named : ""), std::string("python3")})
     if (!program.empty() &&
-        std::system((testing::shell_quoted(program) + " -c 'import torch, transformers, safetensors' 2> /dev/null").c_str()) == 0)
+        std::system(
+            (testing::shell_quoted(program) + " -c 'import torch, transformers, safetensors' 2> /dev/null").c_str()) ==
+            0)
       return program;
   return "";
 }
