@@ -98,11 +98,19 @@ void expect_sense(const Json& json, const std::string& place, const std::string&
   } else if (json.is_number()) {
     const double value = json;
     EXPECT_TRUE(std::isfinite(value)) << place;
-    if (json.is_number_integer()) EXPECT_GE(value, 0.0) << place << ": indices and counts";
+    if (json.is_number_integer()) {
+      EXPECT_GE(value, 0.0) << place << ": indices and counts";
+    }
     const bool error = key.ends_with("_se");
-    if (shares.contains(key) || lengths.contains(key) || error) EXPECT_GE(value, -kRounding) << place;
-    if (shares.contains(key)) EXPECT_LE(value, 1.0 + kRounding) << place;
-    if (cosines.contains(key)) EXPECT_LE(std::abs(value), 1.0 + kRounding) << place;
+    if (shares.contains(key) || lengths.contains(key) || error) {
+      EXPECT_GE(value, -kRounding) << place;
+    }
+    if (shares.contains(key)) {
+      EXPECT_LE(value, 1.0 + kRounding) << place;
+    }
+    if (cosines.contains(key)) {
+      EXPECT_LE(std::abs(value), 1.0 + kRounding) << place;
+    }
   }
 }
 

@@ -259,6 +259,11 @@ TEST_F(Intervene, SmolLM2GivesTheFiguresOfTheSpecification) {
       {"mean:layer=12,dims=507", 3.162, 0.004},
       {"zero:layer=12,dims=507,tokens=50", 3.160, 0.004},
       {"zero:point=mlp.post,layer=11,dims=1229+1487,tokens=all", 4.25, 0.006},
+      // The reference holds the value at 5,000 and 1,000 in every state: a clamp at the first leaves it lower later on.
+      {"set:layer=12-28,dims=507,tokens=0,value=5000", 6.04, 0.006},
+      {"set:layer=12-28,dims=507,tokens=0,value=1000", 13.60, 0.006},
+      // Its next ten dimensions go to their mean.
+      {"mean:layer=12,dims=14+17+59+100+230+247+248+260+308+371,tokens=0", 3.161, 0.004},
   };
   std::vector<std::string> arguments = {"intervene", "--model",   testing::smollm2_file().string(),
                                         "--out",     path("out"), "--text",
