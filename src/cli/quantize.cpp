@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "model/runner.h"
 #include "quant/quantize_weights.h"
 
 namespace spikescope {
@@ -17,7 +18,7 @@ struct Options {
   fs::path save;
   std::string group = "64";
   int bits = 4;
-  bool asymmetric = false;
+  bool symmetric = false, asymmetric = false;
   GptqOptions gptq;
   PromptRequest calibration;
   WeightRecipe recipe;
@@ -149,7 +150,9 @@ void add_quantize(CLI::App& app, Session& session) {
       ->capture_default_str()
       ->group("Weights");
   auto* asymmetric = command->add_flag("--asymmetric", options->asymmetric, "With zero points")->group("Weights");
-  command->add_flag("--symmetric", "Without zero points (the default)")->excludes(asymmetric)->group("Weights");
+  command->add_flag("--symmetric", options->symmetric, "Without zero points (the default)")
+      ->excludes(asymmetric)
+      ->group("Weights");
   command->add_option("--clip", options->clip, "Ranges: absmax clips nothing; mse where the squared error is least")
       ->check(CLI::IsMember({"absmax", "mse"}))
       ->capture_default_str()
