@@ -57,7 +57,7 @@ TEST_P(QuantizeFamilies, AreReadBackAsTheyWere) {
   const auto before = Checkpoint::open(testing::kept_models() / GetParam());
   for (const bool symmetric : {true, false}) {
     const fs::path out = folder / (symmetric ? "symmetric" : "asymmetric");
-    const WeightSummary summary = quantize_weights(*before, recipe_of(8, 16, symmetric), {}, out);
+    const WeightSummary summary = quantize_weights(*before, recipe_of(8, 8, symmetric), {}, out);
     EXPECT_GT(summary.matrices, 0);
     EXPECT_LT(summary.weight_error, 1e-4);
     const auto after = Checkpoint::open(out);
