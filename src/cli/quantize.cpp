@@ -1,12 +1,13 @@
 #include <fmt/format.h>
 
-#include <map>
-#include <optional>
+#include <algorithm>
+#include <cstdio>
 
 #include "analyses/labels.h"
 #include "base/fail.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "model/gemm.h"
 #include "quant/activation_losses.h"

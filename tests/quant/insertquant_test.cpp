@@ -10,6 +10,7 @@
 #include "../golden.h"
 #include "../planted_model.h"
 #include "families/checkpoint.h"
+#include "io/output_file.h"
 #include "quant/activation_losses.h"
 #include "quant/calibrate.h"
 #include "quant/template_file.h"
