@@ -5,6 +5,7 @@
 
 #include "../planted_model.h"
 #include "io/json.h"
+#include "io/output_file.h"
 #include "program.h"
 
 namespace spikescope {
