@@ -114,20 +114,20 @@ class SiteStatistics {
  public:
   SiteStatistics(int threads, size_t tokens) : ordinary_(static_cast<size_t>(threads)), largest_(tokens) {}
 
-  /// `replaced`: whether InsertQuant replaces the values of each token.
-  void add(const Activation& at, const std::vector<uint8_t>& replaced) {
+  /// `spikes`: whether each token is a spike token.
+  void add(const Activation& at, const std::vector<uint8_t>& spikes) {
     const int64_t size = at.values.row_size();
     for_rows(at.values, [&](int64_t row) {
       const auto token = static_cast<size_t>(at.first_row + row);
       largest_[token] = largest_magnitude(at.values.row(row), size);
-      if (!replaced[token]) ordinary_[static_cast<size_t>(omp_get_thread_num())].add(at.values.row(row), size);
+      if (!spikes[token]) ordinary_[static_cast<size_t>(omp_get_thread_num())].add(at.values.row(row), size);
     });
     for (int64_t row = 0; row < at.values.rows(); ++row)
-      if (replaced[static_cast<size_t>(at.first_row + row)]) replaced_.add(at.values.row(row), size);
+      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size);
   }
 
   /// Of ordinary tokens, and of all; begins anew.
-  std::pair<Range, Range> take(const std::vector<uint8_t>& replaced) {
+  std::pair<Range, Range> take(const std::vector<uint8_t>& spikes) {
     ValueHistogram& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
@@ -135,13 +135,13 @@ class SiteStatistics {
     }
     std::vector<double> ordinary_rows;
     for (size_t token = 0; token < largest_.size(); ++token)
-      if (!replaced[token]) ordinary_rows.push_back(largest_[token]);
+      if (!spikes[token]) ordinary_rows.push_back(largest_[token]);
     std::pair<Range, Range> ranges;
     ranges.first = range_of(ordinary, std::move(ordinary_rows));
-    ordinary.merge(replaced_);
+    ordinary.merge(of_spikes_);
     ranges.second = range_of(ordinary, {largest_.begin(), largest_.end()});
     ordinary.clear();
-    replaced_.clear();
+    of_spikes_.clear();
     return ranges;
   }
 
@@ -166,7 +166,7 @@ class SiteStatistics {
   }
 
   std::vector<ValueHistogram> ordinary_;  // a thread each
-  ValueHistogram replaced_;
+  ValueHistogram of_spikes_;
   std::vector<float> largest_;  // [tokens]
 };
 
@@ -179,7 +179,10 @@ class Collector : public PassObserver {
         templates_(templates),
         rotations_(site_rotations(architecture, templates)),
         tokens_(batch.ids.size()),
+        spikes_(tokens_),
         progress_(progress) {
+    for (const TemplateSet& set : templates.sets)
+      for (const int64_t token : set.course.tokens) spikes_[static_cast<size_t>(token)] = 1;
     for (size_t site = 0; site < kSites; ++site) {
       sites_.emplace_back(threads(), tokens_);
       if (rotations_[site]) rotated_sites_.emplace_back(threads(), tokens_);
@@ -213,11 +216,10 @@ class Collector : public PassObserver {
       if (!has_site(architecture_, kind.site, layer)) continue;
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
-               templates_.range(Population::all, kind.site, layer)) = sites_[site].take(replaced(kind.site, layer));
+               templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
       if (rotations_[site])
         std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
-                 templates_.range(Population::all_rotated, kind.site, layer)) =
-            rotated_sites_[site].take(replaced(kind.site, layer));
+                 templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
     }
   }
 
@@ -266,14 +268,14 @@ class Collector : public PassObserver {
   }
 
   void see_site(Site site, const Activation& at) {
-    sites_[static_cast<size_t>(site)].add(at, replaced(site, at.point.layer));
+    sites_[static_cast<size_t>(site)].add(at, spikes_);
     if (const Rotation* rotation = rotations_[static_cast<size_t>(site)].get()) {
       const int64_t rows = at.values.rows(), size = at.values.row_size();
       turned_.resize(rows * size);
       for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, turned_.data() + row * size);
       const Activation turned{at.point, at.first_row, {turned_.data(), {rows, size}, size}};
       rotation->apply(turned.values);
-      rotated_sites_[static_cast<size_t>(site)].add(turned, replaced(site, at.point.layer));
+      rotated_sites_[static_cast<size_t>(site)].add(turned, spikes_);
     }
     if (site != Site::attn_in && site != Site::mlp_in) return;
     for (size_t i = 0; i < sums_.size(); ++i) {
@@ -293,31 +295,15 @@ class Collector : public PassObserver {
     });
   }
 
-  /// [tokens] whether InsertQuant replaces the values of a token there.
-  const std::vector<uint8_t>& replaced(Site site, int layer) {
-    std::vector<uint8_t>& mask = masks_[static_cast<size_t>(site)];
-    if (mask_layers_[static_cast<size_t>(site)] == layer) return mask;
-    mask_layers_[static_cast<size_t>(site)] = layer;
-    mask.assign(tokens_, 0);
-    for (const TemplateSet& set : templates_.sets) {
-      const bool inserted = layer > set.course.birth && layer <= set.course.last;
-      const bool here = site == Site::down_in ? set.silences(layer) : site != Site::o_in && inserted;
-      if (!here) continue;
-      for (const int64_t token : set.course.tokens) mask[static_cast<size_t>(token)] = 1;
-    }
-    return mask;
-  }
-
   const Architecture& architecture_;
   Templates& templates_;
   const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
   const size_t tokens_;
+  std::vector<uint8_t> spikes_;  // [tokens] whether a token is of any set
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
-  std::array<std::vector<uint8_t>, kSites> masks_;
-  std::array<int, kSites> mask_layers_{-1, -1, -1, -1};
 };
 
 }  // namespace

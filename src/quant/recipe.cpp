@@ -1,5 +1,6 @@
 #include "quant/recipe.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/fail.h"
@@ -43,13 +44,36 @@ void check_keys(const Json& json, const std::vector<std::string>& known, const s
       fail("{}: there is no '{}' in a recipe; this program may be too old for it", what, key);
 }
 
+const Json& object_at(const Json& json, const char* key, const std::string& what) {
+  const auto found = json.find(key);
+  if (found == json.end()) fail("{}: \"{}\" is missing", what, key);
+  return *found;
+}
+
+template <class T>
+void read_field(const Json& json, const char* key, const std::string& what, T& value) {
+  value = json_get<T>(json, key, what);
+}
+void read_field(const Json& json, const char* key, const std::string& what, int& value) {
+  value = static_cast<int>(std::clamp<int64_t>(json_get<int64_t>(json, key, what), 0, 1 << 20));
+}
+void read_field(const Json& json, const char* key, const std::string& what, std::vector<std::string>& values) {
+  const Json& array = object_at(json, key, what);
+  if (!array.is_array()) fail("{}: \"{}\" should be an array of texts", what, key);
+  values.clear();
+  for (const Json& value : array) {
+    if (!value.is_string()) fail("{}: \"{}\" should be an array of texts", what, key);
+    values.push_back(value.get<std::string>());
+  }
+}
+
 /// Reads what `fields` lists, no more and no less.
 template <class Fields>
 void read_fields(const Json& json, const std::string& what, const Fields& fields) {
   std::vector<std::string> known;
   fields([&](const char* key, const auto&) { known.emplace_back(key); });
   check_keys(json, known, what);
-  fields([&](const char* key, auto& value) { value = json_get<std::decay_t<decltype(value)>>(json, key, what); });
+  fields([&](const char* key, auto& value) { read_field(json, key, what, value); });
 }
 
 }  // namespace
@@ -64,12 +88,12 @@ Json to_json(const Recipe& recipe) {
 Recipe recipe_from_json(const Json& json, const std::string& what) {
   check_keys(json, {"format", "version", "activations", "weights"}, what);
   if (json_get<std::string>(json, "format", what) != kFormat) fail("{}: its format is not {}", what, kFormat);
-  if (const auto version = json_get<int>(json, "version", what); version != kVersion)
+  if (const auto version = json_get<int64_t>(json, "version", what); version != kVersion)
     fail("{}: version {}; this program reads {}", what, version, kVersion);
   Recipe recipe;
-  read_fields(json_get<Json>(json, "activations", what), what + ": activations",
+  read_fields(object_at(json, "activations", what), what + ": activations",
               [&](const auto& field) { for_fields_of_activations(recipe.activations, field); });
-  read_fields(json_get<Json>(json, "weights", what), what + ": weights",
+  read_fields(object_at(json, "weights", what), what + ": weights",
               [&](const auto& field) { for_fields_of_weights(recipe.weights, field); });
   return recipe;
 }

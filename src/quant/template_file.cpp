@@ -224,7 +224,7 @@ class Reader {
     templates_.d_model = whole(document, "d_model", 1, kMostWidth);
     templates_.eta = json_get<double>(document, "eta", file_);
     templates_.rotation = find_rotation(json_get<std::string>(document, "rotation", file_), file_);
-    templates_.rotation_seed = json_get<uint64_t>(document, "rotation_seed", file_);
+    templates_.rotation_seed = static_cast<uint64_t>(json_get<int64_t>(document, "rotation_seed", file_));
   }
 
   BirthEvidence evidence(const Json& block) const {

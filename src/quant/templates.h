@@ -56,7 +56,7 @@ struct Range {
 
 /// Whose values count, as they are or turned by the site's rotation (Templates::rotation).
 enum class Population : uint8_t {
-  ordinary,  ///< all tokens but those whose values InsertQuant replaces at that site
+  ordinary,  ///< all tokens but the spike tokens of the templates
   all,
   ordinary_rotated,
   all_rotated,
