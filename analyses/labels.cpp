@@ -82,9 +82,10 @@ std::string number(double value) {
 
 std::string number(const Json& value) { return number(number_or_nan(value)); }
 
+// An error of 0 says that all windows are the same in this, not that the figure is exact.
 std::string number(double value, double error) {
-  return std::isfinite(value) && std::isfinite(error) ? fmt::format("{} ± {:.2g}", number(value), error)
-                                                      : number(value);
+  return std::isfinite(value) && std::isfinite(error) && error > 0.0 ? fmt::format("{} ± {:.2g}", number(value), error)
+                                                                     : number(value);
 }
 
 double standard_error(const Json& row, const std::string& key) {
@@ -99,8 +100,9 @@ std::string number_with_error(const Json& row, const std::string& key) {
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.3g} %", 100.0 * share); }
 
 std::string percent(double share, double error) {
-  return std::isfinite(share) && std::isfinite(error) ? fmt::format("{:.3g} ± {:.2g} %", 100.0 * share, 100.0 * error)
-                                                      : percent(share);
+  return std::isfinite(share) && std::isfinite(error) && error > 0.0
+             ? fmt::format("{:.3g} ± {:.2g} %", 100.0 * share, 100.0 * error)
+             : percent(share);
 }
 
 std::string data_label(const Json& results) {

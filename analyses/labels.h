@@ -24,7 +24,7 @@ std::string token_label(const DumpTokens& tokens, int64_t prompt, int64_t token)
 std::string number(double value);
 /// As above for a JSON number; "-" for null.
 std::string number(const Json& value);
-/// "0.991 ± 0.002"; without " ± ..." for an error of NaN.
+/// "0.991 ± 0.002"; without " ± ..." for an error of NaN or 0.
 std::string number(double value, double error);
 /// The same of two JSON numbers: `key` of the row and its standard error `<key>_se`, where there is one.
 std::string number_with_error(const Json& row, const std::string& key);

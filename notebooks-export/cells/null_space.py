@@ -12,8 +12,8 @@ figure, axes = plt.subplots()
 rows = [layer["matrices"][values_from] for layer in null_space["layers"]]
 for key, name in {"template": "template", "semantic": "ordinary tokens"}.items():
     value = np.array([row[key] for row in rows], float)
-    error = np.array([row[key + "_se"] for row in rows], float)
-    axes.errorbar(range(len(value)), value, error, fmt="o-", label=name)
+    error = np.array([row[key + "_se"] for row in rows], float)  # nan: of a single window
+    axes.errorbar(range(len(value)), value, np.nan_to_num(error), fmt="o-", label=name)
 axes.plot(np.array([row["random"] for row in rows], float), "o--", label="random vectors")
 shade_plateaus(axes, null_space)
 axes.set(xlabel="layer", ylabel=f"C(k90) of {values_from}", yscale="log")
@@ -26,7 +26,7 @@ for matrix in reversed(matrices):
     for group, blocks in plateau_blocks(null_space).items():
         for key, name in {"template": "template", "semantic": "ordinary tokens"}.items():
             energy = np.nanmean(spectra[f"{matrix}/curve_{key}"][blocks], axis=0)
-            error = np.nanmean(spectra[f"{matrix}/curve_{key}_se"][blocks], axis=0)
+            error = np.nan_to_num(spectra[f"{matrix}/curve_{key}_se"][blocks]).mean(axis=0)
             rank = np.arange(len(energy)) + 1
             axes.plot(rank, energy, label=f"{name}, {group}")
             axes.fill_between(rank, energy - error, energy + error, alpha=0.2)

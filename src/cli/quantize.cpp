@@ -47,7 +47,7 @@ struct Run {
 };
 
 /// Methods x bits, for each kind of weights: those as they are first.
-std::vector<Run> runs_of(const Options& options, const std::optional<Templates>& templates) {
+std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
   std::vector<std::string> names = options.methods;
   if (options.compare && templates)
     for (const ActivationMethod& method : activation_methods())
@@ -265,7 +265,7 @@ class Quantization {
   const InterruptGuard interrupt_;
   Progress progress_{"quantize", session_.quiet};
   std::unique_ptr<Checkpoint> checkpoint_;
-  std::optional<Templates> templates_;
+  std::optional<SpikeTemplates> templates_;
   std::vector<Run> runs_;
   std::optional<TokenBatch> windows_;
   TokenBatch calibration_;

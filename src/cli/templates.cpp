@@ -51,7 +51,7 @@ void print_set(const TemplateSet& set, int64_t d) {
                                                            : "F as the final norm's output");
 }
 
-void print_templates(const Templates& templates) {
+void print_templates(const SpikeTemplates& templates) {
   const CalibrationInfo& info = templates.info;
   fmt::print("{} ({}), calibrated on {}: {} windows of {} tokens, BOS {}\n", info.model_name, info.family, info.text,
              info.windows, info.length, info.bos);
@@ -61,8 +61,8 @@ void print_templates(const Templates& templates) {
              "99.99 %", "mse 8", "mse 6", "mse 4");
   for (int layer = 0; layer < templates.n_layers; ++layer)
     for (const SiteKind& kind : site_kinds()) {
-      const Range& all = templates.range(Population::all, kind.site, layer);
-      const Range& ordinary = templates.range(Population::ordinary, kind.site, layer);
+      const SiteRange& all = templates.range(Population::all, kind.site, layer);
+      const SiteRange& ordinary = templates.range(Population::ordinary, kind.site, layer);
       if (std::isnan(all[RangeKey::absmax])) continue;
       fmt::print("{:<7}{:<9}{:>12}{:>12}{:>9}{:>11}{:>10}{:>10}{:>10}\n", layer, kind.name,
                  number(all[RangeKey::absmax]), number(ordinary[RangeKey::absmax]), number(ordinary[RangeKey::ratio]),
@@ -71,7 +71,7 @@ void print_templates(const Templates& templates) {
     }
 }
 
-void show(const Templates& templates, const fs::path& path, const Session& session) {
+void show(const SpikeTemplates& templates, const fs::path& path, const Session& session) {
   if (!session.json) return print_templates(templates);
   Json json = to_json(templates);
   json["ranges"] = ranges_json(templates);
@@ -109,11 +109,11 @@ int make_templates(Options& options, const Session& session) {
   info.version = version();
   const InterruptGuard interrupt;
   Progress progress("templates", session.quiet);
-  const Templates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info, options.settings,
-                                        [&](double fraction, const std::string& part) {
-                                          interrupt.check();
-                                          progress.update(fraction, part);
-                                        });
+  const SpikeTemplates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info,
+                                             options.settings, [&](double fraction, const std::string& part) {
+                                               interrupt.check();
+                                               progress.update(fraction, part);
+                                             });
   progress.done();
   write_templates(templates, options.out);
   show(templates, options.out, session);

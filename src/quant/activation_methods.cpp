@@ -115,7 +115,7 @@ SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers)
   return result;
 }
 
-ActivationPlan plan_of(const ActivationMethod& method, int bits, const Templates& templates,
+ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides) {
   if (method.spikes != Spikes::kept && templates.sets.empty())
     fail_usage("method '{}' needs templates, and this model has none: {}", method.name, why_not_applicable(templates));

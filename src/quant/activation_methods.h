@@ -84,7 +84,7 @@ struct ActivationPlan {
   bool end_with_residual = false;
 };
 /// The plan of a method at so many bits. Throws UsageError for a method that needs templates where there are none.
-ActivationPlan plan_of(const ActivationMethod& method, int bits, const Templates& templates,
+ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides = {});
 
 }  // namespace spikescope

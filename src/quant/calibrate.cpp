@@ -127,7 +127,7 @@ class SiteStatistics {
   }
 
   /// Of ordinary tokens, and of all; begins anew.
-  std::pair<Range, Range> take(const std::vector<uint8_t>& spikes) {
+  std::pair<SiteRange, SiteRange> take(const std::vector<uint8_t>& spikes) {
     ValueHistogram& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
@@ -136,7 +136,7 @@ class SiteStatistics {
     std::vector<double> ordinary_rows;
     for (size_t token = 0; token < largest_.size(); ++token)
       if (!spikes[token]) ordinary_rows.push_back(largest_[token]);
-    std::pair<Range, Range> ranges;
+    std::pair<SiteRange, SiteRange> ranges;
     ranges.first = range_of(ordinary, std::move(ordinary_rows));
     ordinary.merge(of_spikes_);
     ranges.second = range_of(ordinary, {largest_.begin(), largest_.end()});
@@ -146,8 +146,8 @@ class SiteStatistics {
   }
 
  private:
-  static Range range_of(const ValueHistogram& histogram, std::vector<double> largest) {
-    Range range;
+  static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
+    SiteRange range;
     range[RangeKey::rows] = static_cast<float>(largest.size());
     if (largest.empty()) return range;
     range[RangeKey::absmax] = static_cast<float>(histogram.largest());
@@ -173,7 +173,7 @@ class SiteStatistics {
 /// Second pass.
 class Collector : public PassObserver {
  public:
-  Collector(const Architecture& architecture, const TokenBatch& batch, Templates& templates,
+  Collector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
             const CalibrationProgress& progress)
       : architecture_(architecture),
         templates_(templates),
@@ -296,7 +296,7 @@ class Collector : public PassObserver {
   }
 
   const Architecture& architecture_;
-  Templates& templates_;
+  SpikeTemplates& templates_;
   const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
   const size_t tokens_;
   std::vector<uint8_t> spikes_;  // [tokens] whether a token is of any set
@@ -308,15 +308,15 @@ class Collector : public PassObserver {
 
 }  // namespace
 
-Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
-                    const CalibrationSettings& settings, const CalibrationProgress& progress) {
+SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
+                         const CalibrationSettings& settings, const CalibrationProgress& progress) {
   const double eta = settings.eta;
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
   const SpikeCourses found = find_spike_courses(record_peaks(weights, batch, progress), eta);
 
-  Templates templates;
+  SpikeTemplates templates;
   templates.info = std::move(info);
   templates.info.tokens = static_cast<int64_t>(batch.ids.size());
   templates.n_layers = a.n_layers;
@@ -326,7 +326,7 @@ Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, Calibr
   templates.rotation_seed = settings.seed;
   templates.blocks = found.blocks;
   for (auto& population : templates.ranges)
-    for (std::vector<Range>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+    for (std::vector<SiteRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
   for (const SpikeCourse& course : found.courses) {
     TemplateSet set;
     set.course = course;

@@ -25,7 +25,7 @@ struct CalibrationSettings {
   RotationKind rotation = RotationKind::none;  ///< in which ranges are taken as well
   uint64_t seed = 0;                           ///< of the rotations
 };
-Templates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
-                    const CalibrationSettings& settings, const CalibrationProgress& progress);
+SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
+                         const CalibrationSettings& settings, const CalibrationProgress& progress);
 
 }  // namespace spikescope

@@ -117,7 +117,7 @@ WeightRecipe weight_recipe(const WeightChoice& choice) {
   return recipe;
 }
 
-ActivationPlan activation_plan(const ActivationRecipe& recipe, const Templates& templates) {
+ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTemplates& templates) {
   std::vector<SiteOverride> overrides;
   for (const std::string& text : recipe.overrides)
     overrides.push_back(parse_override(text, recipe.bits, templates.n_layers));
@@ -128,12 +128,12 @@ ActivationPlan activation_plan(const ActivationRecipe& recipe, const Templates& 
   return plan;
 }
 
-void write_recipe(const fs::path& folder, const Recipe& recipe, const Templates* templates) {
+void write_recipe(const fs::path& folder, const Recipe& recipe, const SpikeTemplates* templates) {
   if (templates) write_templates(*templates, folder / kTemplatesFile);
   write_file(folder / kRecipeFile, to_json(recipe).dump(2) + "\n");
 }
 
-SavedActivations::SavedActivations(const Architecture& architecture, Templates templates,
+SavedActivations::SavedActivations(const Architecture& architecture, SpikeTemplates templates,
                                    const ActivationRecipe& recipe)
     : templates_(std::move(templates)),
       simulated_(
@@ -145,7 +145,7 @@ std::unique_ptr<SavedActivations> read_saved_activations(const Checkpoint& check
   const Recipe recipe = recipe_from_json(read_json_file(file), file.string());
   if (!recipe.activations.quantizes()) return nullptr;
   const fs::path templates_file = checkpoint.path() / kTemplatesFile;
-  Templates templates = read_templates(templates_file);
+  SpikeTemplates templates = read_templates(templates_file);
   // They are of the model before its weights were quantized, so sizes are all that can be compared.
   check_templates_of(templates, templates_file, templates.info.model_sha256, checkpoint.architecture());
   return std::make_unique<SavedActivations>(checkpoint.architecture(), std::move(templates), recipe.activations);

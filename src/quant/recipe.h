@@ -49,21 +49,21 @@ Recipe recipe_from_json(const Json& json, const std::string& what);
 /// What quantize_weights does. Throws UsageError for a group that is neither a number nor a name.
 WeightRecipe weight_recipe(const WeightChoice& choice);
 /// What SimulatedActivations does. Throws UsageError as find_activation_method, parse_override and plan_of do.
-ActivationPlan activation_plan(const ActivationRecipe& recipe, const Templates& templates);
+ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTemplates& templates);
 
 /// Files that travel in the folder of a saved model: what the layout of its weights cannot say.
 inline constexpr const char *kRecipeFile = "spikescope.json", *kTemplatesFile = "spikescope-templates.safetensors";
 /// Writes them. The templates go along where activations are quantized.
-void write_recipe(const std::filesystem::path& folder, const Recipe& recipe, const Templates* templates);
+void write_recipe(const std::filesystem::path& folder, const Recipe& recipe, const SpikeTemplates* templates);
 
 /// The quantized activations of a saved model.
 class SavedActivations {
  public:
-  SavedActivations(const Architecture& architecture, Templates templates, const ActivationRecipe& recipe);
+  SavedActivations(const Architecture& architecture, SpikeTemplates templates, const ActivationRecipe& recipe);
   const SimulatedActivations& simulated() const { return *simulated_; }
 
  private:
-  Templates templates_;
+  SpikeTemplates templates_;
   std::unique_ptr<SimulatedActivations> simulated_;
 };
 /// Those of the checkpoint's folder; null where it has none. Throws Error for files that are damaged or of a model of

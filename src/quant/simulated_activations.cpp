@@ -12,7 +12,7 @@ namespace {
 constexpr int kOrdinary = -1;
 
 /// The static quantizer of a choice; an empty one where none is needed.
-Quantizer quantizer_of(const SiteChoice& choice, const Range& range, bool asymmetric) {
+Quantizer quantizer_of(const SiteChoice& choice, const SiteRange& range, bool asymmetric) {
   switch (choice.clip) {
     case Clip::none:
     case Clip::dynamic:
@@ -45,7 +45,7 @@ struct SimulatedActivations::Pass {
   std::vector<int> set;
 };
 
-SimulatedActivations::SimulatedActivations(const Architecture& architecture, const Templates& templates,
+SimulatedActivations::SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates,
                                            ActivationPlan plan)
     : architecture_(architecture), templates_(templates), plan_(std::move(plan)), quantizers_(kSites) {
   require_sites(architecture);
@@ -57,7 +57,7 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
       SiteQuantizer& here = quantizers_[site].emplace_back();
       if (!has_site(architecture, kind.site, layer)) continue;
       here.choice = plan_.choices[site][static_cast<size_t>(layer)];
-      const Range& range = templates.range(plan_.population, kind.site, layer);
+      const SiteRange& range = templates.range(plan_.population, kind.site, layer);
       const bool needs_range = here.choice.clip != Clip::none && here.choice.clip != Clip::dynamic;
       if (needs_range && !(range[RangeKey::rows] > 0))
         fail("{} of block {} has no samples in the calibration; calibrate with more text", kind.name, layer);

@@ -17,7 +17,7 @@ class SimulatedActivations {
   /// Makes the quantizers of all sites. `templates` is of this model (check_templates_of) and has to live as long as
   /// this and all hooks that it was attached to; so has this. Throws UsageError for a clip that was not calibrated for
   /// the bits asked for, and as require_sites(); Error for a site without samples or with a range that is not finite.
-  SimulatedActivations(const Architecture& architecture, const Templates& templates, ActivationPlan plan);
+  SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates, ActivationPlan plan);
 
   /// Adds the interventions of one pass over the batch, which has a state of its own: which tokens are spike tokens is
   /// found in the pass itself, in the block where their spikes would be born.
@@ -35,7 +35,7 @@ class SimulatedActivations {
   void quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const;
 
   const Architecture& architecture_;
-  const Templates& templates_;
+  const SpikeTemplates& templates_;
   const ActivationPlan plan_;
   std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
   std::vector<std::unique_ptr<Rotation>> rotations_;    // [sites], null: none

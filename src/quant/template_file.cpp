@@ -47,7 +47,7 @@ std::string range_name(Population population, Site site) {
 }
 
 /// What a file holds beside the document; absent vectors are left out.
-std::vector<Tensor> tensors_of(const Templates& templates) {
+std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
   std::vector<Tensor> tensors;
   const int64_t d = templates.d_model;
   const auto add = [&](std::string name, const std::vector<float>& values, bool matrix) {
@@ -67,7 +67,7 @@ std::vector<Tensor> tensors_of(const Templates& templates) {
     for (const SiteKind& kind : site_kinds()) {
       Tensor tensor{range_name(population, kind.site), {templates.n_layers, static_cast<int64_t>(kRangeKeys)}, {}};
       for (int layer = 0; layer < templates.n_layers; ++layer) {
-        const Range& range = templates.range(population, kind.site, layer);
+        const SiteRange& range = templates.range(population, kind.site, layer);
         tensor.values.insert(tensor.values.end(), range.values.begin(), range.values.end());
       }
       tensors.push_back(std::move(tensor));
@@ -156,7 +156,7 @@ class Reader {
  public:
   Reader(const fs::path& path, Source source) : file_(path.string()), source_(std::move(source)) {}
 
-  Templates operator()() {
+  SpikeTemplates operator()() {
     if (source_.format != kFormat)
       fail("{}: is no template file (its format is \"{}\", expected \"{}\"); make one with: spikescope templates",
            file_, source_.format, kFormat);
@@ -282,7 +282,7 @@ class Reader {
 
   const std::string file_;
   const Source source_;
-  Templates templates_;
+  SpikeTemplates templates_;
 };
 
 Json set_json(const TemplateSet& set) {
@@ -301,7 +301,7 @@ Json set_json(const TemplateSet& set) {
 
 }  // namespace
 
-Json to_json(const Templates& templates) {
+Json to_json(const SpikeTemplates& templates) {
   const CalibrationInfo& info = templates.info;
   const std::string why = why_not_applicable(templates);
   Json json = {{"model", info.model},
@@ -334,7 +334,7 @@ Json to_json(const Templates& templates) {
   return json;
 }
 
-Json ranges_json(const Templates& templates) {
+Json ranges_json(const SpikeTemplates& templates) {
   Json json = Json::object();
   for (const Population population : populations())
     for (const SiteKind& kind : site_kinds()) {
@@ -350,7 +350,7 @@ Json ranges_json(const Templates& templates) {
   return json;
 }
 
-void write_templates(const Templates& templates, const fs::path& path) {
+void write_templates(const SpikeTemplates& templates, const fs::path& path) {
   const std::string document = to_json(templates).dump(-1, ' ', false, Json::error_handler_t::replace);
   const std::vector<Tensor> tensors = tensors_of(templates);
   if (is_hdf5(path))
@@ -359,11 +359,11 @@ void write_templates(const Templates& templates, const fs::path& path) {
     write_safetensors_file(path, document, tensors);
 }
 
-Templates read_templates(const fs::path& path) {
+SpikeTemplates read_templates(const fs::path& path) {
   return Reader(path, is_hdf5(path) ? open_hdf5(path) : open_safetensors(path))();
 }
 
-void check_templates_of(const Templates& templates, const fs::path& path, const std::string& model_sha256,
+void check_templates_of(const SpikeTemplates& templates, const fs::path& path, const std::string& model_sha256,
                         const Architecture& a) {
   if (templates.info.model_sha256 != model_sha256)
     fail(

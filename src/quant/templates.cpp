@@ -36,7 +36,7 @@ std::string_view population_name(Population population) {
   return kNames[static_cast<size_t>(population)];
 }
 
-std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, const Templates& templates) {
+std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, const SpikeTemplates& templates) {
   std::vector<std::unique_ptr<Rotation>> rotations(kSites);
   if (templates.rotation == RotationKind::none) return rotations;
   // By Site; each with a stream of its own.
@@ -61,7 +61,7 @@ bool TemplateSet::silences(int layer) const {
          std::find(course.cancelling.begin(), course.cancelling.end(), layer) != course.cancelling.end();
 }
 
-std::string why_not_applicable(const Templates& templates) {
+std::string why_not_applicable(const SpikeTemplates& templates) {
   if (!templates.sets.empty()) return {};
   const BirthEvidence* best = nullptr;
   int64_t block = 0;

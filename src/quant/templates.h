@@ -47,14 +47,14 @@ struct RangeBits {
 std::span<const RangeBits> range_bits();
 
 /// NaN: the block has no such site, or no token was there to look at.
-struct Range {
+struct SiteRange {
   std::array<float, kRangeKeys> values;
-  Range() { values.fill(std::numeric_limits<float>::quiet_NaN()); }
+  SiteRange() { values.fill(std::numeric_limits<float>::quiet_NaN()); }
   float operator[](RangeKey key) const { return values[static_cast<size_t>(key)]; }
   float& operator[](RangeKey key) { return values[static_cast<size_t>(key)]; }
 };
 
-/// Whose values count, as they are or turned by the site's rotation (Templates::rotation).
+/// Whose values count, as they are or turned by the site's rotation (SpikeTemplates::rotation).
 enum class Population : uint8_t {
   ordinary,  ///< all tokens but the spike tokens of the templates
   all,
@@ -91,28 +91,29 @@ struct CalibrationInfo {
   std::string dtype, command, version;
 };
 
-struct Templates {
+struct SpikeTemplates {
   CalibrationInfo info;
   int64_t n_layers = 0, d_model = 0;
   double eta = kBirthFactor;
   RotationKind rotation = RotationKind::none;  ///< none: the rotated ranges are NaN
   uint64_t rotation_seed = 0;
-  std::vector<BirthEvidence> blocks;                                        ///< [n_layers]
-  std::vector<TemplateSet> sets;                                            ///< by birth; empty: not applicable
-  std::array<std::array<std::vector<Range>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
+  std::vector<BirthEvidence> blocks;                                            ///< [n_layers]
+  std::vector<TemplateSet> sets;                                                ///< by birth; empty: not applicable
+  std::array<std::array<std::vector<SiteRange>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
 
-  const Range& range(Population population, Site site, int layer) const {
+  const SiteRange& range(Population population, Site site, int layer) const {
     return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
   }
-  Range& range(Population population, Site site, int layer) {
+  SiteRange& range(Population population, Site site, int layer) {
     return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
   }
 };
 
 /// The rotation of each site, [kSites], the same in all blocks; null where the templates have none.
-std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& architecture, const Templates& templates);
+std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& architecture,
+                                                      const SpikeTemplates& templates);
 
 /// Why there are no templates, with the figures; empty where there are.
-std::string why_not_applicable(const Templates& templates);
+std::string why_not_applicable(const SpikeTemplates& templates);
 
 }  // namespace spikescope

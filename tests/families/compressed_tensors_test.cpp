@@ -91,7 +91,7 @@ TEST_F(Damaged, NotAtAll) { EXPECT_EQ(error(), ""); }
 
 TEST_F(Damaged, OtherBits) {
   group(0)["weights"]["num_bits"] = 8;
-  EXPECT_THAT(error(), AllOf(HasSubstr("weight_packed"), HasSubstr("expected I32 [32, 8]"), HasSubstr("8 bits")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("weight_packed"), HasSubstr("expected I32 ["), HasSubstr("8 bits")));
 }
 
 TEST_F(Damaged, OtherGroups) {

@@ -20,9 +20,9 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::error_of;
 
 /// Windows of random tokens of the tiny vocabulary; the spike token stands first in each, and once inside the last.
 TokenBatch windows(int count, int length, unsigned seed) {
@@ -44,12 +44,13 @@ class InsertQuant : public ::testing::Test {
     testing::write_planted_model(folder_ / "model", cancelled);
     return Checkpoint::open(folder_ / "model");
   }
-  Templates calibrated(const Checkpoint& checkpoint) {
+  SpikeTemplates calibrated(const Checkpoint& checkpoint) {
     CalibrationInfo info;
     info.model_sha256 = checkpoint.sha256();
-    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, {.rotation = RotationKind::hadamard}, [](double, const std::string&) {});
+    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, {.rotation = RotationKind::hadamard},
+                     [](double, const std::string&) {});
   }
-  LossesOfPass run(const LossComparison& comparison, const Checkpoint& checkpoint, const Templates& templates,
+  LossesOfPass run(const LossComparison& comparison, const Checkpoint& checkpoint, const SpikeTemplates& templates,
                    ActivationPlan plan) {
     const SimulatedActivations activations(checkpoint.architecture(), templates, std::move(plan));
     return comparison.run(checkpoint.weights(), &activations, [](double) {});
@@ -60,7 +61,7 @@ class InsertQuant : public ::testing::Test {
 
 TEST_F(InsertQuant, CalibrationFindsTheSpikeAndTakesMeansOverIt) {
   const auto checkpoint = open(1.0f);
-  const Templates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates = calibrated(*checkpoint);
   ASSERT_EQ(templates.sets.size(), 1u) << why_not_applicable(templates);
   const TemplateSet& set = templates.sets[0];
   EXPECT_EQ(set.course.birth, 0);
@@ -115,7 +116,7 @@ TEST_F(InsertQuant, CalibrationFindsTheSpikeAndTakesMeansOverIt) {
 TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
   for (const float cancelled : {1.0f, 0.5f, 0.0f}) {
     const auto checkpoint = open(cancelled);
-    const Templates templates = calibrated(*checkpoint);
+    const SpikeTemplates templates = calibrated(*checkpoint);
     ASSERT_EQ(templates.sets.size(), 1u);
     EXPECT_EQ(templates.sets[0].course.reaches_end, cancelled < 1.0f);
     const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
@@ -135,7 +136,7 @@ TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
 
 TEST_F(InsertQuant, KeepsTheLossWhereANaiveScaleDoesNot) {
   const auto checkpoint = open(1.0f);
-  const Templates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates = calibrated(*checkpoint);
   const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
   // How far the windows' losses are from the reference's; a model of random weights may also gain from what is lost.
   const auto distance = [&](const char* method) {
@@ -154,7 +155,7 @@ TEST_F(InsertQuant, KeepsTheLossWhereANaiveScaleDoesNot) {
 TEST_F(InsertQuant, NotApplicableWithoutSpikes) {
   testing::write_tiny_model(folder_ / "tiny");
   const auto checkpoint = Checkpoint::open(folder_ / "tiny");
-  const Templates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates = calibrated(*checkpoint);
   EXPECT_THAT(templates.sets, IsEmpty());
   EXPECT_THAT(why_not_applicable(templates), HasSubstr("64 x the median"));
   EXPECT_THAT(error_of([&] { plan_of(find_activation_method("insertquant"), 8, templates); }),
@@ -164,10 +165,10 @@ TEST_F(InsertQuant, NotApplicableWithoutSpikes) {
 
 TEST_F(InsertQuant, FilesKeepEverything) {
   const auto checkpoint = open(0.5f);
-  const Templates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates = calibrated(*checkpoint);
   for (const char* name : {"t.safetensors", "t.h5"}) {
     write_templates(templates, folder_ / name);
-    const Templates read = read_templates(folder_ / name);
+    const SpikeTemplates read = read_templates(folder_ / name);
     EXPECT_EQ(to_json(read), to_json(templates)) << name;
     EXPECT_EQ(ranges_json(read), ranges_json(templates)) << name;
     ASSERT_EQ(read.sets.size(), 1u);
@@ -176,10 +177,9 @@ TEST_F(InsertQuant, FilesKeepEverything) {
     EXPECT_EQ(read.sets[0].residual, templates.sets[0].residual);
     EXPECT_EQ(read.sets[0].final_out, templates.sets[0].final_out);
     check_templates_of(read, folder_ / name, checkpoint->sha256(), checkpoint->architecture());
-    EXPECT_THAT(error_of([&] {
-                  check_templates_of(read, folder_ / name, std::string(64, '0'), checkpoint->architecture());
-                }),
-                AllOf(HasSubstr(name), HasSubstr("another model")));
+    EXPECT_THAT(
+        error_of([&] { check_templates_of(read, folder_ / name, std::string(64, '0'), checkpoint->architecture()); }),
+        AllOf(HasSubstr(name), HasSubstr("another model")));
   }
   // The same bytes each time.
   write_templates(templates, folder_ / "again.safetensors");
@@ -188,7 +188,7 @@ TEST_F(InsertQuant, FilesKeepEverything) {
 
 TEST_F(InsertQuant, HostileFilesAreRefused) {
   const auto checkpoint = open(0.5f);
-  const Templates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates = calibrated(*checkpoint);
   const std::filesystem::path file = folder_ / "t.safetensors";
   write_templates(templates, file);
   const std::string bytes = read_file(file);
@@ -196,37 +196,37 @@ TEST_F(InsertQuant, HostileFilesAreRefused) {
     testing::write_text(folder_ / "cut.safetensors", bytes.substr(0, length));
     EXPECT_THAT(error_of([&] { read_templates(folder_ / "cut.safetensors"); }), HasSubstr("cut.safetensors"));
   }
-  const auto changed = [&](const std::function<void(Templates&)>& change) {
-    Templates copy = templates;
+  const auto changed = [&](const std::function<void(SpikeTemplates&)>& change) {
+    SpikeTemplates copy = templates;
     change(copy);
     write_templates(copy, folder_ / "changed.safetensors");
     return error_of([&] { read_templates(folder_ / "changed.safetensors"); });
   };
-  EXPECT_EQ(changed([](Templates&) {}), "");
-  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.birth = 4; }), HasSubstr("\"birth\" is 4"));
-  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.cancelling = {0}; }), HasSubstr("cancelling"));
-  EXPECT_THAT(changed([](Templates& t) { t.sets[0].course.threshold = -1.0; }), HasSubstr("threshold"));
-  EXPECT_THAT(changed([](Templates& t) { t.sets[0].attn_in.resize(32); }), HasSubstr("[2, 16]"));
-  EXPECT_THAT(changed([](Templates& t) { t.sets[0].residual[3] = std::nanf(""); }), HasSubstr("not finite at 3"));
-  EXPECT_THAT(changed([](Templates& t) { t.blocks.pop_back(); }), HasSubstr("4 entries"));
+  EXPECT_EQ(changed([](SpikeTemplates&) {}), "");
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].course.birth = 4; }), HasSubstr("\"birth\" is 4"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].course.cancelling = {0}; }), HasSubstr("cancelling"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].course.threshold = -1.0; }), HasSubstr("threshold"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].attn_in.resize(32); }), HasSubstr("[2, 16]"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].residual[3] = std::nanf(""); }), HasSubstr("not finite at 3"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.blocks.pop_back(); }), HasSubstr("4 entries"));
   EXPECT_THAT(error_of([&] { read_templates(folder_ / "model/model.safetensors"); }), HasSubstr("no template file"));
 
   // Ranges that no quantizer can have are found before anything runs.
-  const auto simulated = [&](const std::function<void(Range&)>& change, int bits) {
-    Templates copy = templates;
+  const auto simulated = [&](const std::function<void(SiteRange&)>& change, int bits) {
+    SpikeTemplates copy = templates;
     change(copy.range(Population::all, Site::o_in, 2));
     return error_of([&] {
       SimulatedActivations(checkpoint->architecture(), copy, plan_of(find_activation_method("mse"), bits, copy));
     });
   };
-  EXPECT_EQ(simulated([](Range&) {}, 8), "");
-  EXPECT_THAT(simulated([](Range& r) { r[RangeKey::mse8] = std::nanf(""); }, 8), HasSubstr("o_in of block 2"));
-  EXPECT_THAT(simulated([](Range& r) { r[RangeKey::rows] = 0.0f; }, 8), HasSubstr("no samples"));
-  EXPECT_THAT(simulated([](Range&) {}, 7), HasSubstr("8, 6 and 4 bits"));
+  EXPECT_EQ(simulated([](SiteRange&) {}, 8), "");
+  EXPECT_THAT(simulated([](SiteRange& r) { r[RangeKey::mse8] = std::nanf(""); }, 8), HasSubstr("o_in of block 2"));
+  EXPECT_THAT(simulated([](SiteRange& r) { r[RangeKey::rows] = 0.0f; }, 8), HasSubstr("no samples"));
+  EXPECT_THAT(simulated([](SiteRange&) {}, 7), HasSubstr("8, 6 and 4 bits"));
 }
 
 TEST_F(InsertQuant, OverridesTakeThePlaceOfTheMethodsChoices) {
-  Templates templates;
+  SpikeTemplates templates;
   templates.n_layers = 4;
   for (auto& population : templates.ranges)
     for (auto& layers : population) layers.resize(4);

@@ -14,15 +14,21 @@ namespace {
 
 TEST(Quantizer, RoundsToTheNearestEvenPointAndClips) {
   const Quantizer q = Quantizer::symmetric(4, 7.0);  // step 1, from -7 to 7
-  for (const auto& [from, to] : {std::pair{0.4f, 0.0f}, {0.5f, 0.0f}, {1.5f, 2.0f}, {2.5f, 2.0f}, {-2.5f, -2.0f},
-                                 {-3.6f, -4.0f}, {7.4f, 7.0f}, {900.0f, 7.0f}, {-1e30f, -7.0f}})
+  for (const auto& [from, to] : {std::pair{0.4f, 0.0f},
+                                 {0.5f, 0.0f},
+                                 {1.5f, 2.0f},
+                                 {2.5f, 2.0f},
+                                 {-2.5f, -2.0f},
+                                 {-3.6f, -4.0f},
+                                 {7.4f, 7.0f},
+                                 {900.0f, 7.0f},
+                                 {-1e30f, -7.0f}})
     EXPECT_EQ(q(from), to) << from;
 }
 
 TEST(Quantizer, AsymmetricGridsHaveZeroOnThem) {
   const Quantizer q = Quantizer::asymmetric(4, -1.0, 14.0);  // step 1
-  for (const auto& [from, to] :
-       {std::pair{0.0f, 0.0f}, {-0.7f, -1.0f}, {-5.0f, -1.0f}, {13.6f, 14.0f}, {99.0f, 14.0f}})
+  for (const auto& [from, to] : {std::pair{0.0f, 0.0f}, {-0.7f, -1.0f}, {-5.0f, -1.0f}, {13.6f, 14.0f}, {99.0f, 14.0f}})
     EXPECT_EQ(q(from), to) << from;
   // A range that leaves 0 out is widened to it.
   EXPECT_EQ(Quantizer::asymmetric(8, 3.0, 255.0)(0.0f), 0.0f);

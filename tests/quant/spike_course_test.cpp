@@ -14,7 +14,8 @@ constexpr size_t kLayers = 6, kTokens = 40;
 
 /// Ordinary tokens with down_in of 1 to 2 and no massive values.
 PassPeaks ordinary() {
-  PassPeaks peaks{{kLayers, std::vector<float>(kTokens)}, {kLayers, std::vector<Peak>(kTokens, {0.5f, 2})},
+  PassPeaks peaks{{kLayers, std::vector<float>(kTokens)},
+                  {kLayers, std::vector<Peak>(kTokens, {0.5f, 2})},
                   {kLayers, std::vector<Peak>(kTokens, {3.0f, 2})}};
   for (auto& layer : peaks.down)
     for (size_t token = 0; token < kTokens; ++token) layer[token] = 1.0f + static_cast<float>(token) / kTokens;

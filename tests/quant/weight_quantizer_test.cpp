@@ -103,7 +103,8 @@ TEST(RoundToNearest, ClippingByErrorIsNoWorse) {
     for (size_t i = 0; i < values.size(); ++i) sum += std::pow(static_cast<double>(values[i] - weights[i]), 2);
     return sum;
   };
-  for (const bool symmetric : {true, false}) EXPECT_LT(error(WeightClip::mse, symmetric), error(WeightClip::absmax, symmetric));
+  for (const bool symmetric : {true, false})
+    EXPECT_LT(error(WeightClip::mse, symmetric), error(WeightClip::absmax, symmetric));
 }
 
 TEST(RoundToNearest, Refuses) {
