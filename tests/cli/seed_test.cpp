@@ -74,7 +74,8 @@ TEST_F(Seed, TheSameSeedGivesTheSameBytes) {
   EXPECT_EQ(json("a", "spikes")["plateaus"], json("c", "spikes")["plateaus"]) << "what is not drawn stays";
   const auto specs = [&](const std::string& out, const char* what) {
     Json found = Json::array();
-    for (const Json& one : json(out, "interventions")["runs"])
+    const Json interventions = json(out, "interventions");
+    for (const Json& one : interventions.at("runs"))
       if (one.at("what") == what) found.push_back(one.at(std::string(what) == "ordinary tokens" ? "loss" : "spec"));
     EXPECT_FALSE(found.empty()) << what;
     return found;
