@@ -45,7 +45,8 @@ figure, axes = plt.subplots()
 changed = [one for one in interventions["runs"] if (one["what"], one["plateau"]) in shown]
 for intervention in [baseline, *changed]:
     attention = np.array(intervention["spike_attention"], float)
-    error = np.nan_to_num(np.array(intervention["spike_attention_se"], float))  # nan: of a single window
+    # Of a single window there is none, which draws as 0.
+    error = np.nan_to_num(np.array(intervention["spike_attention_se"], float))
     axes.errorbar(range(len(attention)), attention, error, fmt="o-", label=intervention["name"])
 shade_plateaus(axes, interventions)
 axes.set(xlabel="block", ylabel="attention on spike tokens")

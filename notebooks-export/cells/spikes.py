@@ -61,7 +61,8 @@ for writer in spikes["writers"]:
         errors[key].append(float(writer[key + "_se"] or np.nan) / abs(level))
 
 place = np.arange(len(names))
-errors = {key: np.nan_to_num(np.array(error, float)) for key, error in errors.items()}  # nan: of a single window
+# Of a single window there is none, which draws as 0.
+errors = {key: np.nan_to_num(np.array(error, float)) for key, error in errors.items()}
 figure, axes = plt.subplots()
 axes.bar(place - 0.2, shares["mlp"], 0.4, yerr=errors["mlp"], label="MLP")
 axes.bar(place + 0.2, shares["attention"], 0.4, yerr=errors["attention"], label="attention")
