@@ -14,17 +14,18 @@ namespace spikescope {
 /// Fraction done, 0 to 1, and what is at work.
 using CalibrationProgress = std::function<void(double fraction, const std::string& part)>;
 
+struct CalibrationSettings {
+  double eta = kBirthFactor;
+  RotationKind rotation = RotationKind::none;  ///< in which ranges are taken as well
+  uint64_t seed = 0;                           ///< of the rotations
+};
+
 /// The first pass keeps 20 bytes a token and block (find_spike_courses); the second, which knows the spike tokens,
 /// takes sums of their values and histograms of all others'. Beside the pass's own memory that is all there is: values
 /// themselves are not kept. The result depends on the tokens alone, not on the number of threads. `info` goes into the
 /// result as it is, but for its numbers of tokens.
 /// Throws UsageError for a model that has no such sites (require_sites) or an eta below 1, and as Rotation does; Error
 /// as run_model does.
-struct CalibrationSettings {
-  double eta = kBirthFactor;
-  RotationKind rotation = RotationKind::none;  ///< in which ranges are taken as well
-  uint64_t seed = 0;                           ///< of the rotations
-};
 SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
                          const CalibrationSettings& settings, const CalibrationProgress& progress);
 

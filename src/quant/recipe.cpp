@@ -55,7 +55,10 @@ void read_field(const Json& json, const char* key, const std::string& what, T& v
   value = json_get<T>(json, key, what);
 }
 void read_field(const Json& json, const char* key, const std::string& what, int& value) {
-  value = static_cast<int>(std::clamp<int64_t>(json_get<int64_t>(json, key, what), 0, 1 << 20));
+  const auto number = json_get<int64_t>(json, key, what);
+  if (number < 0 || number > kMostBits)
+    fail("{}: \"{}\" is {}; expected 0 to {}", what, key, number, kMostBits);
+  value = static_cast<int>(number);
 }
 void read_field(const Json& json, const char* key, const std::string& what, std::vector<std::string>& values) {
   const Json& array = object_at(json, key, what);
