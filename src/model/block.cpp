@@ -1,7 +1,5 @@
 #include "model/block.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -100,7 +98,7 @@ class Block::Steps {
   void run() {
     if (pending_.empty()) return;
     for_row_pieces(count_, [&](int64_t first, int64_t count) {
-      const Rows rows{first_ + first, count, own_scratch_ ? omp_get_thread_num() * kRowsAPiece : first};
+      const Rows rows{first_ + first, count, own_scratch_ ? thread_index() * kRowsAPiece : first};
       for (const Step& step : pending_) {
         const Span span(step.part, place_.layer, step.flops * static_cast<double>(count));
         step.run(rows);

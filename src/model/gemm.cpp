@@ -1,16 +1,9 @@
 #include "model/gemm.h"
 
 #include <dlfcn.h>
-#include <omp.h>
-#include <sched.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <fstream>
-#include <limits>
 #include <string>
-#include <vector>
 
 #include "base/fail.h"
 #include "torch/torch_backend.h"
@@ -41,7 +34,7 @@ const SpikescopeTorchBackend& torch_backend() {
     const auto entry =
         reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
     if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
-    entry()->set_threads(omp_get_max_threads());
+    entry()->set_threads(threads());
     backend_loaded = true;
     return *entry();
   }();
@@ -61,23 +54,6 @@ Function symbol(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
 }
 
-/// CPU quota of the cgroup in cores; 0 when there is none.
-double cgroup_cores() {
-  std::ifstream unified("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (unified >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
-  return 0;
-}
-
-int available_cores() {
-  cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : omp_get_num_procs();
-  if (const double quota = cgroup_cores(); quota > 0)
-    cores = std::min(cores, std::max(1, static_cast<int>(std::lround(quota))));
-  return std::max(1, cores);
-}
-
 }  // namespace
 
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
@@ -90,11 +66,9 @@ void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
 
 void set_threads(int threads) {
   const int count = threads > 0 ? threads : available_cores();
-  omp_set_num_threads(count);
+  set_pool_threads(count);
   if (backend_loaded) torch_backend().set_threads(count);  // else told when it is loaded
 }
-
-int threads() { return omp_get_max_threads(); }
 
 SerialProducts::SerialProducts() {
   if (!backend_loaded || !blas().threads_of_its_own) return;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/parallel.h"
+
 namespace spikescope {
 
 /// Row-major values somebody else owns; rows at a distance of `stride` values.
@@ -28,7 +30,6 @@ void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 /// Threads for products and for the project's own loops. 0: the cores this process may really use (affinity and
 /// cgroup).
 void set_threads(int threads);
-int threads();
 
 /// While alive, products on this process run on the calling thread alone, so that several threads can call them side by
 /// side. An OpenMP BLAS does this by itself inside a parallel region; one with threads of its own has to be told.

@@ -1,12 +1,14 @@
 #include "model/runner.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 #include "base/profile.h"
 #include "model/block.h"
 #include "model/embedding.h"
@@ -59,11 +61,13 @@ bool all_finite(const float* values, int64_t count) {
 
 void check_finite(const std::vector<float>& residual, const TokenBatch& batch, int64_t d, int layer) {
   const int64_t n = static_cast<int64_t>(batch.ids.size());
-  int64_t bad = n;
-  // Not in equal shares: the thread that writes the dump may have one of the cores just now.
-#pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
-  for (int64_t row = 0; row < n; ++row)
-    if (!all_finite(residual.data() + row * d, d)) bad = std::min(bad, row);
+  std::atomic<int64_t> first_bad = n;
+  parallel_for_ranges(n, 64, [&](int64_t first, int64_t last) {
+    if (all_finite(residual.data() + first * d, (last - first) * d)) return;
+    while (all_finite(residual.data() + first * d, d)) ++first;
+    for (int64_t before = first_bad; first < before && !first_bad.compare_exchange_weak(before, first);) continue;
+  });
+  const int64_t bad = first_bad;
   if (bad == n) return;
   const auto prompt = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), bad) - batch.offsets.begin() - 1;
   fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32",

@@ -1,7 +1,5 @@
 #include "quant/calibrate.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -120,7 +118,7 @@ class SiteStatistics {
     for_rows(at.values, [&](int64_t row) {
       const auto token = static_cast<size_t>(at.first_row + row);
       largest_[token] = largest_magnitude(at.values.row(row), size);
-      if (!spikes[token]) ordinary_[static_cast<size_t>(omp_get_thread_num())].add(at.values.row(row), size);
+      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size);
     });
     for (int64_t row = 0; row < at.values.rows(); ++row)
       if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 
 namespace spikescope {
 namespace {
@@ -70,9 +71,9 @@ SpikeTokens find_spike_tokens(std::span<const double> norms) {
 }
 
 std::vector<double> row_norms(const float* data, int64_t rows, int64_t d, int64_t row_stride) {
+  constexpr int64_t kValuesAPiece = 1 << 16;
   std::vector<double> norms(static_cast<size_t>(rows));
-#pragma omp parallel for schedule(dynamic, 64) if (rows * d > 65536)
-  for (int64_t row = 0; row < rows; ++row) {
+  const auto norm_of = [&](int64_t row) {
     const float* values = data + row * row_stride;
     double sums[4] = {};  // independent sums: one alone would wait for each addition before the next
     int64_t i = 0;
@@ -84,7 +85,11 @@ std::vector<double> row_norms(const float* data, int64_t rows, int64_t d, int64_
     }
     for (; i < d; ++i) sums[0] += static_cast<double>(values[i]) * values[i];
     norms[static_cast<size_t>(row)] = std::sqrt((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  }
+  };
+  parallel_for_ranges(rows, std::max<int64_t>(1, kValuesAPiece / std::max<int64_t>(1, d)),
+                      [&](int64_t first, int64_t last) {
+                        for (int64_t row = first; row < last; ++row) norm_of(row);
+                      });
   return norms;
 }
 
