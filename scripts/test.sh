@@ -54,11 +54,11 @@ run_tests build
 if $sanitize; then
   build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=address,undefined
   run_tests build-asan
-  # OpenMP's own synchronisation is invisible to ThreadSanitizer: threads of ours only.
-  build_targets="test_capture test_model" build build-tsan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON \
+  build_targets="test_base test_capture test_model" build build-tsan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON \
     -DSPIKESCOPE_SANITIZE=thread
-  check env OMP_NUM_THREADS=1 build-tsan/tests/test_capture --gtest_brief=1 --gtest_filter='DumpWriter.*:WriteQueue.*:Resume.*'
-  check env OMP_NUM_THREADS=1 build-tsan/tests/test_model --gtest_brief=1 --gtest_filter='Streamed.*'
+  check build-tsan/tests/test_base --gtest_brief=1 --gtest_filter='Parallel*'
+  check build-tsan/tests/test_capture --gtest_brief=1 --gtest_filter='DumpWriter.*:WriteQueue.*:Resume.*'
+  check build-tsan/tests/test_model --gtest_brief=1 --gtest_filter='Streamed.*'
   check scripts/fuzz.sh
   check /usr/bin/python3 tests/hostile/corruptions.py
   check /usr/bin/python3 tests/hostile/kills.py

@@ -140,7 +140,7 @@ void Block::for_slices(const Place& place, std::initializer_list<Point> scratch_
 }
 
 Block::Block(const ModelWeights& weights, const PromptLayout& prompts, int64_t largest_group)
-    : weights_(weights), architecture_(weights.architecture()), prompts_(prompts), experts_(weights) {
+    : architecture_(weights.architecture()), prompts_(prompts), experts_(weights) {
   const Architecture& a = architecture_;
   for (const Rope& rope : a.ropes) ropes_.emplace_back(rope, prompts.longest());
   const int64_t scratch = std::max(std::min(largest_group, kSliceRows), threads() * kRowsAPiece);

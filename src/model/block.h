@@ -74,7 +74,6 @@ class Block {
   int64_t normed_row(const Rows& rows) const;
   ConstMatrixView block_input(const Place& place, const Rows& rows) const;
 
-  const ModelWeights& weights_;
   const Architecture& architecture_;
   const PromptLayout prompts_;
   Attention attention_;

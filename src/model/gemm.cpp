@@ -54,14 +54,32 @@ Function symbol(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
 }
 
+void set_blas_threads(int count) {
+  if (blas().threads_of_its_own)
+    symbol<void (*)(int)>("openblas_set_num_threads")(count);
+  else
+    torch_backend().set_threads(count);
+}
+
+/// For a product on this thread. A BLAS with an OpenMP library of its own, as LibTorch brings along from PyPI, knows
+/// nothing of our threads and would start others for each of them.
+const SpikescopeTorchBackend& backend_here() {
+  const SpikescopeTorchBackend& backend = torch_backend();
+  if (thread_index() > 0) {
+    thread_local const bool told = (backend.set_threads(1), true);
+    static_cast<void>(told);
+  }
+  return backend;
+}
+
 }  // namespace
 
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  torch_backend().multiply(matrix(a), transposed(b), matrix(out));
+  backend_here().multiply(matrix(a), transposed(b), matrix(out));
 }
 
 void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  torch_backend().multiply(matrix(a), matrix(b), matrix(out));
+  backend_here().multiply(matrix(a), matrix(b), matrix(out));
 }
 
 void set_threads(int threads) {
@@ -71,13 +89,13 @@ void set_threads(int threads) {
 }
 
 SerialProducts::SerialProducts() {
-  if (!backend_loaded || !blas().threads_of_its_own) return;
-  before_ = symbol<int (*)()>("openblas_get_num_threads")();
-  symbol<void (*)(int)>("openblas_set_num_threads")(1);
+  if (!backend_loaded) return;
+  serial_ = true;
+  set_blas_threads(1);
 }
 
 SerialProducts::~SerialProducts() {
-  if (before_ > 0) symbol<void (*)(int)>("openblas_set_num_threads")(before_);
+  if (serial_) set_blas_threads(threads());
 }
 
 Blas blas() {
