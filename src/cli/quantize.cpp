@@ -51,9 +51,7 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
   std::vector<std::string> names = options.methods;
   if (options.compare && templates)
     for (const ActivationMethod& method : activation_methods())
-      if ((method.spikes == Spikes::kept || !templates->sets.empty()) &&
-          (!method.rotated() || templates->rotation != RotationKind::none))
-        names.emplace_back(method.name);
+      if (why_not_possible(method, *templates).empty()) names.emplace_back(method.name);
   std::vector<int> bits_weight = options.bits_weight;
   if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
   std::vector<Run> runs;

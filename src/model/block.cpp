@@ -265,7 +265,8 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
                                  {q + a.q_size() + a.k_size(), rows, a.v_size(), stride},
                                  {z_.data(), rows, a.z_size(), a.z_size()}};
   if (!place.wants(Point::scores) && !place.wants(Point::pattern)) {
-    attention_(shape, tensors, prompts_, group.first_prompt, group.last_prompt, sinks);
+    attention_(shape, tensors, prompts_, group.first_prompt, group.last_prompt, sinks,
+               place.hooks.attention_bias(place.layer));
     return;
   }
   const auto square_hook = [&](Point point) -> SquareHook {

@@ -89,15 +89,16 @@ void check_parents(const TokenBatch& batch, const Architecture& a) {
   }
 }
 
-/// Statistics and squares are of whole prompts.
+/// Statistics and squares are of whole prompts and of their own keys.
 void check_seen(const TokenBatch& batch, const Architecture& a, const Hooks& hooks, const PassObserver& observer) {
-  if (batch.parents.empty()) return;
+  if (batch.parents.empty() && !hooks.biases_attention()) return;
   bool squares = false;
   for (int layer = 0; layer < a.n_layers; ++layer)
     squares = squares || hooks.wants({Point::scores, layer}) || hooks.wants({Point::pattern, layer});
   if (squares || observer.wants_sinks())
-    fail("{} of prompts that share their beginning cannot be had: run each as a whole",
-         squares ? "attn.scores and attn.pattern" : "sink statistics");
+    fail("{} of {} cannot be had: {}", squares ? "attn.scores and attn.pattern" : "sink statistics",
+         batch.parents.empty() ? "attention with a bias" : "prompts that share their beginning",
+         batch.parents.empty() ? "they are of the tokens' own keys" : "run each as a whole");
 }
 
 void check_predictions(const TokenBatch& batch, const Architecture& a, const std::vector<Prediction>& predictions) {

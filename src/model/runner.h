@@ -59,7 +59,7 @@ void check_prompts(const TokenBatch& batch, const Architecture& architecture);
 
 /// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error as check_prompts
 /// does, for states that are not finite (naming layer and token), and for sinks, scores or pattern of prompts that have
-/// parents.
+/// parents or of attention with a bias (Hooks::bias_attention).
 RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
                     const RunOptions& options = {});
 

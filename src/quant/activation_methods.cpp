@@ -51,6 +51,12 @@ constexpr std::array kMethods = {
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
                      kOrdinary, Spikes::removed, false},
+    ActivationMethod{"attention-bias", "nothing quantized, spikes never written, k' and v' in place of their keys",
+                     Clip::none, kOrdinary, Spikes::removed, false, SpikeKeys::biased},
+    ActivationMethod{"attention-bias-kept", "the same, but spikes stay in the residual stream", Clip::none, kAll,
+                     Spikes::kept, false, SpikeKeys::biased},
+    ActivationMethod{"attention-masked", "the same, and nothing in place of their keys", Clip::none, kAll, Spikes::kept,
+                     false, SpikeKeys::masked},
 };
 
 std::vector<std::string> names_of_sites() {
@@ -81,6 +87,18 @@ const ActivationMethod& find_activation_method(std::string_view name) {
   const std::string nearest = nearest_name(name, names);
   fail_usage("there is no method '{}'{}", name,
              nearest.empty() ? " (--help lists them)" : fmt::format("; did you mean '{}'?", nearest));
+}
+
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates) {
+  if (method.needs_templates() && templates.sets.empty())
+    return "needs templates, and this model has none: " + why_not_applicable(templates);
+  if (method.rotated() && templates.rotation == RotationKind::none)
+    return "needs ranges of rotated values: make the templates with --rotation hadamard";
+  if (method.keys == SpikeKeys::biased && templates.kv_heads == 0)
+    return "needs k' and v', which the templates do not have: they are of a model that cannot have them (sliding "
+           "windows, ALiBi, latent attention), or of an earlier version; then make them anew with: spikescope "
+           "templates";
+  return {};
 }
 
 SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers) {
@@ -117,14 +135,13 @@ SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers)
 
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides) {
-  if (method.spikes != Spikes::kept && templates.sets.empty())
-    fail_usage("method '{}' needs templates, and this model has none: {}", method.name, why_not_applicable(templates));
-  if (method.rotated() && templates.rotation == RotationKind::none)
-    fail_usage("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard", method.name);
+  if (const std::string why = why_not_possible(method, templates); !why.empty())
+    fail_usage("method '{}' {}", method.name, why);
   ActivationPlan plan;
   plan.rotated = method.rotated();
   plan.population = method.population;
   plan.spikes = method.spikes;
+  plan.keys = method.keys;
   const auto layers = static_cast<size_t>(templates.n_layers);
   plan.choices.assign(kSites, std::vector<SiteChoice>(layers, {method.clip, bits}));
   if (method.dynamic_outliers)

@@ -35,6 +35,13 @@ enum class Spikes : uint8_t {
   replaced,  ///< the same, and templates stand in for what they did
 };
 
+/// What attention sees of spike tokens in the blocks after their spike's birth, up to the last.
+enum class SpikeKeys : uint8_t {
+  kept,
+  masked,  ///< nobody sees their keys and values
+  biased,  ///< the same, and all see k' and v' of the templates (explicit attention bias, arXiv 2402.17762)
+};
+
 /// One row of the table of methods.
 struct ActivationMethod {
   std::string_view name;     ///< "insertquant"
@@ -43,11 +50,16 @@ struct ActivationMethod {
   Population population;  ///< of the calibration, whose ranges count
   Spikes spikes;
   bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
+  SpikeKeys keys = SpikeKeys::kept;
 
   /// Whether values are rotated before they are rounded, and back after it.
   bool rotated() const { return population >= Population::ordinary_rotated; }
+  /// Whether something is done to spikes or their keys, so that one has to know them.
+  bool needs_templates() const { return spikes != Spikes::kept || keys != SpikeKeys::kept; }
 };
 std::span<const ActivationMethod> activation_methods();
+/// Why these templates do not do for the method; empty: they do.
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates);
 /// Throws UsageError, with the nearest one, where there is no such method.
 const ActivationMethod& find_activation_method(std::string_view name);
 
@@ -75,6 +87,7 @@ struct ActivationPlan {
   std::vector<std::vector<SiteChoice>> choices;  ///< [sites][n_layers]
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
+  SpikeKeys keys = SpikeKeys::kept;
   bool rotated = false;
   bool asymmetric = false;
   /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
@@ -83,7 +96,7 @@ struct ActivationPlan {
   /// Whether R ends a course even where F could.
   bool end_with_residual = false;
 };
-/// The plan of a method at so many bits. Throws UsageError for a method that needs templates where there are none.
+/// The plan of a method at so many bits. Throws UsageError, as why_not_possible() says, for templates that do not do.
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides = {});
 

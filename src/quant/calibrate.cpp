@@ -11,6 +11,7 @@
 #include "model/gemm.h"
 #include "model/runner.h"
 #include "quant/quantizer.h"
+#include "quant/sink_bias.h"
 #include "quant/value_histogram.h"
 #include "stats/quantile.h"
 
@@ -304,6 +305,21 @@ class Collector : public PassObserver {
   std::vector<Sums> sums_;  // of templates_.sets
 };
 
+/// k' and v' of the templates at attn_in.
+void add_sink_biases(const ModelWeights& weights, SpikeTemplates& templates) {
+  const Architecture& a = weights.architecture();
+  if (templates.sets.empty() || !why_no_sink_bias(a).empty()) return;
+  templates.kv_heads = a.n_kv_heads;
+  templates.head_dim = a.head_dim;
+  templates.v_dim = a.v_dim();
+  for (TemplateSet& set : templates.sets)
+    for (int layer = set.course.birth + 1; layer <= set.course.last; ++layer) {
+      const SinkBias bias = sink_bias_of(weights, layer, set.at(Site::attn_in, layer, templates.d_model));
+      set.attn_k.insert(set.attn_k.end(), bias.key.begin(), bias.key.end());
+      set.attn_v.insert(set.attn_v.end(), bias.value.begin(), bias.value.end());
+    }
+}
+
 }  // namespace
 
 SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
@@ -338,6 +354,7 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   collector.attach(hooks);
   run_model(weights, batch, hooks, collector);
   collector.finish();
+  add_sink_biases(weights, templates);
   return templates;
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "quant/sink_bias.h"
 
 namespace spikescope {
 namespace {
@@ -49,6 +50,7 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
                                            ActivationPlan plan)
     : architecture_(architecture), templates_(templates), plan_(std::move(plan)), quantizers_(kSites) {
   require_sites(architecture);
+  if (plan_.keys == SpikeKeys::biased) collect_keys();
   rotations_.resize(kSites);
   if (plan_.rotated) rotations_ = site_rotations(architecture, templates);
   for (const SiteKind& kind : site_kinds()) {
@@ -72,6 +74,24 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
   }
 }
 
+void SimulatedActivations::collect_keys() {
+  if (const std::string why = why_no_sink_bias(architecture_); !why.empty())
+    fail_usage("keys of spikes cannot be replaced in this model: {}", why);
+  const Architecture& a = architecture_;
+  if (templates_.kv_heads != a.n_kv_heads || templates_.head_dim != a.head_dim || templates_.v_dim != a.v_dim())
+    fail("the templates' k' and v' are of {} heads of {} and {}, the model's of {} heads of {} and {}",
+         templates_.kv_heads, templates_.head_dim, templates_.v_dim, a.n_kv_heads, a.head_dim, a.v_dim());
+  keys_.resize(static_cast<size_t>(a.n_layers));
+  values_.resize(keys_.size());
+  for (const TemplateSet& set : templates_.sets)
+    for (int layer = set.course.birth + 1; layer <= set.course.last; ++layer)
+      for (const auto& [rows, to] : {std::pair(&set.attn_k, &keys_), {&set.attn_v, &values_}}) {
+        const std::span<const float> row = set.row(*rows, layer);
+        std::vector<float>& all = (*to)[static_cast<size_t>(layer)];
+        all.insert(all.end(), row.begin(), row.end());
+      }
+}
+
 void SimulatedActivations::quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const {
   if (rotation) rotation->apply(rows);
   if (site.choice.clip == Clip::dynamic)
@@ -84,7 +104,8 @@ void SimulatedActivations::quantize(const SiteQuantizer& site, const Rotation* r
 void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
   const auto pass = std::make_shared<Pass>();
   pass->set.assign(batch.ids.size(), kOrdinary);
-  if (plan_.spikes != Spikes::kept) attach_spikes(hooks, pass);  // before the quantizers: they see what is put in
+  // Before the quantizers: they see what is put in.
+  if (plan_.spikes != Spikes::kept || plan_.keys != SpikeKeys::kept) attach_spikes(hooks, pass);
   for (const SiteKind& kind : site_kinds())
     for (int layer = 0; layer < architecture_.n_layers; ++layer) {
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
@@ -130,7 +151,7 @@ void SimulatedActivations::attach_spikes(Hooks& hooks, const std::shared_ptr<Pas
       }
     });
     for (int layer = course.birth; layer <= course.last; ++layer)
-      if (set.silences(layer))
+      if (plan_.spikes != Spikes::kept && set.silences(layer))
         hooks.intervene(HookPoint{mlp_update_point(architecture_), layer}.name(), [pass, index](const Activation& at) {
           for (int64_t row = 0; row < at.values.rows(); ++row)
             if (pass->set[static_cast<size_t>(at.first_row + row)] == index)
@@ -139,6 +160,29 @@ void SimulatedActivations::attach_spikes(Hooks& hooks, const std::shared_ptr<Pas
     if (plan_.spikes == Spikes::replaced) attach_end(hooks, pass, i);
   }
   if (plan_.spikes == Spikes::replaced && plan_.quantize_templates) attach_templates(hooks, pass);
+  if (plan_.keys != SpikeKeys::kept) attach_keys(hooks, pass);
+}
+
+/// Takes keys and values of spike tokens from attention while their spikes live, and gives it k' and v'.
+void SimulatedActivations::attach_keys(Hooks& hooks, const std::shared_ptr<Pass>& pass) const {
+  for (int layer = 0; layer < architecture_.n_layers; ++layer) {
+    const auto lives = [layer](const SpikeCourse& course) { return course.birth < layer && layer <= course.last; };
+    int64_t sets = 0;
+    for (const TemplateSet& set : templates_.sets) sets += lives(set.course);
+    if (sets == 0) continue;
+    hooks.bias_attention(layer, [this, pass, lives, layer, sets] {
+      AttentionBias bias;
+      for (size_t token = 0; token < pass->set.size(); ++token)
+        if (const int set = pass->set[token];
+            set != kOrdinary && lives(templates_.sets[static_cast<size_t>(set)].course))
+          bias.hidden.push_back(static_cast<int64_t>(token));
+      if (plan_.keys != SpikeKeys::biased) return bias;
+      bias.rows = sets;
+      bias.keys = keys_[static_cast<size_t>(layer)];
+      bias.values = values_[static_cast<size_t>(layer)];
+      return bias;
+    });
+  }
 }
 
 /// What makes up at the end of a course for what was not written: F in the final norm's place, or R in the residual

@@ -16,7 +16,8 @@ class SimulatedActivations {
  public:
   /// Makes the quantizers of all sites. `templates` is of this model (check_templates_of) and has to live as long as
   /// this and all hooks that it was attached to; so has this. Throws UsageError for a clip that was not calibrated for
-  /// the bits asked for, and as require_sites(); Error for a site without samples or with a range that is not finite.
+  /// the bits asked for, and as require_sites(); Error for a site without samples or with a range that is not finite,
+  /// and for k' and v' of other sizes than the model's.
   SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates, ActivationPlan plan);
 
   /// Adds the interventions of one pass over the batch, which has a state of its own: which tokens are spike tokens is
@@ -29,8 +30,10 @@ class SimulatedActivations {
     SiteChoice choice;
     Quantizer quantizer;  ///< of static clips
   };
+  void collect_keys();
   void attach_spikes(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_templates(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
+  void attach_keys(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
   void quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const;
 
@@ -39,6 +42,7 @@ class SimulatedActivations {
   const ActivationPlan plan_;
   std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
   std::vector<std::unique_ptr<Rotation>> rotations_;    // [sites], null: none
+  std::vector<std::vector<float>> keys_, values_;       // [n_layers] k' and v' of all sets that live there; or empty
 };
 
 }  // namespace spikescope

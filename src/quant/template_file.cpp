@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "io/hdf5.h"
 #include "io/output_file.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 #include "io/tensor_layout.h"
 
@@ -50,18 +51,24 @@ std::string range_name(Population population, Site site) {
 std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
   std::vector<Tensor> tensors;
   const int64_t d = templates.d_model;
-  const auto add = [&](std::string name, const std::vector<float>& values, bool matrix) {
-    if (values.empty()) return;
-    std::vector<int64_t> shape{d};
-    if (matrix) shape.insert(shape.begin(), static_cast<int64_t>(values.size()) / d);
-    tensors.push_back({std::move(name), std::move(shape), values});
+  const auto add = [&](std::string name, const std::vector<float>& values, std::vector<int64_t> shape) {
+    if (!values.empty()) tensors.push_back({std::move(name), std::move(shape), values});
+  };
+  // A row for each of the blocks of a set, as many as there are values for.
+  const auto add_rows = [&](std::string name, const std::vector<float>& values, std::vector<int64_t> row) {
+    int64_t size = 1;
+    for (const int64_t count : row) size *= count;
+    row.insert(row.begin(), size > 0 ? static_cast<int64_t>(values.size()) / size : 0);
+    add(std::move(name), values, std::move(row));
   };
   for (size_t i = 0; i < templates.sets.size(); ++i) {
     const TemplateSet& set = templates.sets[i];
-    add(set_name(i, "attn_in"), set.attn_in, true);
-    add(set_name(i, "mlp_in"), set.mlp_in, true);
-    add(set_name(i, "residual"), set.residual, false);
-    add(set_name(i, "final"), set.final_out, false);
+    add_rows(set_name(i, "attn_in"), set.attn_in, {d});
+    add_rows(set_name(i, "mlp_in"), set.mlp_in, {d});
+    add_rows(set_name(i, "attn_k"), set.attn_k, {templates.kv_heads, templates.head_dim});
+    add_rows(set_name(i, "attn_v"), set.attn_v, {templates.kv_heads, templates.v_dim});
+    add(set_name(i, "residual"), set.residual, {d});
+    add(set_name(i, "final"), set.final_out, {d});
   }
   for (const Population population : populations())
     for (const SiteKind& kind : site_kinds()) {
@@ -159,10 +166,10 @@ class Reader {
   SpikeTemplates operator()() {
     if (source_.format != kFormat)
       fail("{}: is no template file (its format is \"{}\", expected \"{}\"); make one with: spikescope templates",
-           file_, source_.format, kFormat);
+           file_, printable(source_.format, 40), kFormat);
     if (source_.version != std::to_string(kVersion))
       fail("{}: is of version {} of the template format, this program reads {}; make the file anew", file_,
-           source_.version.empty() ? "?" : source_.version, kVersion);
+           source_.version.empty() ? "?" : printable(source_.version, 40), kVersion);
     const Json document = parse_json(source_.document, file_ + ": its document");
     read_info(document);
     const Json& blocks = array(document, "blocks");
@@ -222,6 +229,12 @@ class Reader {
     info.tokens = json_get<int64_t>(document, "tokens", file_);
     templates_.n_layers = whole(document, "n_layers", 1, kMostLayers);
     templates_.d_model = whole(document, "d_model", 1, kMostWidth);
+    // A model can have none, and files made before there were any do not mention them.
+    if (document.contains("kv_heads") && whole(document, "kv_heads", 0, kMostWidth) > 0) {
+      templates_.kv_heads = whole(document, "kv_heads", 1, kMostWidth);
+      templates_.head_dim = whole(document, "head_dim", 1, kMostWidth);
+      templates_.v_dim = whole(document, "v_dim", 1, kMostWidth);
+    }
     templates_.eta = json_get<double>(document, "eta", file_);
     templates_.rotation = find_rotation(json_get<std::string>(document, "rotation", file_), file_);
     templates_.rotation_seed = static_cast<uint64_t>(json_get<int64_t>(document, "rotation_seed", file_));
@@ -252,6 +265,10 @@ class Reader {
     const int64_t blocks = course.last - course.birth;
     set.attn_in = vectors(set_name(index, "attn_in"), {blocks, d}, blocks > 0);
     set.mlp_in = vectors(set_name(index, "mlp_in"), {blocks, d}, false);
+    if (const int64_t heads = templates_.kv_heads; heads > 0) {
+      set.attn_k = vectors(set_name(index, "attn_k"), {blocks, heads, templates_.head_dim}, blocks > 0);
+      set.attn_v = vectors(set_name(index, "attn_v"), {blocks, heads, templates_.v_dim}, blocks > 0);
+    }
     set.residual = vectors(set_name(index, "residual"), {d}, true);
     set.final_out = vectors(set_name(index, "final"), {d}, false);
     if (!course.reaches_end && !set.final_out.empty())
@@ -310,6 +327,9 @@ Json to_json(const SpikeTemplates& templates) {
                {"family", info.family},
                {"n_layers", templates.n_layers},
                {"d_model", templates.d_model},
+               {"kv_heads", templates.kv_heads},
+               {"head_dim", templates.head_dim},
+               {"v_dim", templates.v_dim},
                {"text", info.text},
                {"text_sha256", info.text_sha256},
                {"windows", info.windows},
@@ -370,10 +390,14 @@ void check_templates_of(const SpikeTemplates& templates, const fs::path& path, c
         "{}: these templates are of another model ({}, sha256 {:.12}...; this one's is {:.12}...); calibrate anew "
         "with: "
         "spikescope templates",
-        path.string(), templates.info.model_name, templates.info.model_sha256, model_sha256);
+        path.string(), printable(templates.info.model_name), printable(templates.info.model_sha256), model_sha256);
   if (templates.n_layers != a.n_layers || templates.d_model != a.d_model)
     fail("{}: these templates are of {} blocks of width {}, the model has {} of width {}", path.string(),
          templates.n_layers, templates.d_model, a.n_layers, a.d_model);
+  if (templates.kv_heads > 0 &&
+      (templates.kv_heads != a.n_kv_heads || templates.head_dim != a.head_dim || templates.v_dim != a.v_dim()))
+    fail("{}: these templates have keys and values of {} heads of {} and {}, the model's are of {} heads of {} and {}",
+         path.string(), templates.kv_heads, templates.head_dim, templates.v_dim, a.n_kv_heads, a.head_dim, a.v_dim());
 }
 
 }  // namespace spikescope

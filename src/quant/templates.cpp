@@ -56,6 +56,12 @@ std::span<const float> TemplateSet::at(Site site, int layer, int64_t d) const {
   return std::span(values).subspan(static_cast<size_t>(layer - course.birth - 1) * size, size);
 }
 
+std::span<const float> TemplateSet::row(const std::vector<float>& rows, int layer) const {
+  if (rows.empty() || layer <= course.birth || layer > course.last) return {};
+  const size_t size = rows.size() / static_cast<size_t>(course.last - course.birth);
+  return std::span(rows).subspan(static_cast<size_t>(layer - course.birth - 1) * size, size);
+}
+
 bool TemplateSet::silences(int layer) const {
   return layer == course.birth ||
          std::find(course.cancelling.begin(), course.cancelling.end(), layer) != course.cancelling.end();

@@ -74,11 +74,15 @@ struct TemplateSet {
   double deviation = 0.0;        ///< sqrt(mean ||x - mean||^2) / ||mean|| over S, mean over the templates at attn_in
   std::vector<float> attn_in;    ///< [blocks birth + 1 .. last][d] mean over S; empty: there are none
   std::vector<float> mlp_in;     ///< the same; empty also where blocks have no mlp_in
+  std::vector<float> attn_k;     ///< [blocks birth + 1 .. last][kv_heads][head_dim] k' of attn_in (sink_bias_of()) ...
+  std::vector<float> attn_v;     ///< ... and v', [..][kv_heads][v_dim]; both empty where SpikeTemplates::kv_heads is 0
   std::vector<float> residual;   ///< [d] R: mean over S of what the MLPs of `birth` and `cancelling` added
   std::vector<float> final_out;  ///< [d] F: mean over S of the final norm; empty: the course ends before
 
   /// The template of block `layer` at attn_in or mlp_in, [d]; empty where there is none.
   std::span<const float> at(Site site, int layer, int64_t d) const;
+  /// Block `layer`'s row of attn_in, mlp_in, attn_k or attn_v; empty where there is none.
+  std::span<const float> row(const std::vector<float>& rows, int layer) const;
   /// Whether MLP outputs of block `layer` are set to 0.
   bool silences(int layer) const;
 };
@@ -94,6 +98,7 @@ struct CalibrationInfo {
 struct SpikeTemplates {
   CalibrationInfo info;
   int64_t n_layers = 0, d_model = 0;
+  int64_t kv_heads = 0, head_dim = 0, v_dim = 0;  ///< of attn_k and attn_v; 0: there are none
   double eta = kBirthFactor;
   RotationKind rotation = RotationKind::none;  ///< none: the rotated ranges are NaN
   uint64_t rotation_seed = 0;

@@ -59,6 +59,7 @@ TEST_F(Quantize, CalibratesShowsAndCompares) {
   ASSERT_EQ(calibrate("t.h5").exit_code, 0);
   const ProgramResult people = run_program({"templates", "show", path("t.safetensors")});
   EXPECT_THAT(people.out, AllOf(HasSubstr("born in block 0, dimension 3"), HasSubstr("cancelled in blocks"),
+                                HasSubstr("attention bias                  blocks 1 to 2, k' and v' of 2 heads"),
                                 HasSubstr("R added after block 2")));
   const ProgramResult shown = run_program({"templates", "show", path("t.safetensors"), "--json"});
   ASSERT_EQ(shown.exit_code, 0) << shown.err;
@@ -86,6 +87,10 @@ TEST_F(Quantize, CalibratesShowsAndCompares) {
   EXPECT_LT(find("templates", nullptr).at("blocks").at(1).at("largest_h").get<double>(), 100.0);
   EXPECT_LT(std::abs(find("insertquant", 8).at("dnll").get<double>()),
             std::abs(find("naive", 8).at("dnll").get<double>()));
+  EXPECT_LT(std::abs(find("attention-bias-kept", nullptr).at("dnll").get<double>()),
+            std::abs(find("attention-masked", nullptr).at("dnll").get<double>()));
+  EXPECT_LT(find("attention-bias", nullptr).at("blocks").at(1).at("largest_h").get<double>(), 100.0);
+  EXPECT_GT(find("attention-bias-kept", nullptr).at("blocks").at(1).at("largest_h").get<double>(), 6000.0);
   EXPECT_THAT(quantize({"--method", "dynamic"}).out, AllOf(HasSubstr("fp"), HasSubstr("dynamic")));
 }
 
@@ -114,7 +119,8 @@ TEST_F(Quantize, AModelWithoutSpikesGetsRangesAlone) {
   ASSERT_EQ(made.exit_code, 0) << made.err;
   EXPECT_THAT(made.out, HasSubstr("not applicable: "));
   expect_failure(quantize({"--method", "insertquant"}), 2, "needs templates");
-  EXPECT_THAT(quantize({"--compare"}).out, AllOf(HasSubstr("naive"), Not(HasSubstr("insertquant"))));
+  EXPECT_THAT(quantize({"--compare"}).out,
+              AllOf(HasSubstr("naive"), Not(HasSubstr("insertquant")), Not(HasSubstr("attention-"))));
 }
 
 TEST_F(Quantize, RotatedMethodsNeedRotatedRanges) {
@@ -134,6 +140,34 @@ TEST_F(Quantize, RotatedMethodsNeedRotatedRanges) {
     EXPECT_LT(loss(1), 0.1 * loss(2)) << kind << ": a grid 256 times as fine";
     EXPECT_NE(rows.at(1).at("nll"), rows.at(0).at("nll"));
   }
+}
+
+TEST_F(Quantize, AnAttentionBiasNeedsAModelThatCanHaveOne) {
+  // With a sliding window a bias has no place. Masking has.
+  Json config = testing::planted_config();
+  config["model_type"] = "mistral";
+  config["sliding_window"] = 16;
+  testing::write_text(folder_ / "model/config.json", config.dump());
+  const ProgramResult made = calibrate("t.safetensors");
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_THAT(made.out, Not(HasSubstr("attention bias")));
+  expect_failure(quantize({"--method", "attention-bias"}), 2, "sliding windows");
+  const ProgramResult masked = quantize({"--method", "attention-masked"});
+  EXPECT_EQ(masked.exit_code, 0) << masked.err;
+  EXPECT_THAT(quantize({"--compare"}).out, AllOf(HasSubstr("attention-masked"), Not(HasSubstr("attention-bias"))));
+}
+
+TEST_F(Quantize, ASavedModelKeepsItsAttentionBias) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const ProgramResult saved = quantize(
+      {"--method", "attention-bias", "--bits-weight", "8", "--group", "channel", "--json", "--save", path("saved")});
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  const Json row = parse_json(saved.out, "standard output").at("rows").at(1);
+  EXPECT_EQ(row.at("bits_activation"), nullptr);
+  const ProgramResult evaluated = run_program(
+      {"evaluate", "--model", path("saved"), "--text", path("text"), "--windows", "12", "--length", "32", "--json"});
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_NEAR(parse_json(evaluated.out, "standard output").at("nll").get<double>(), row.at("nll").get<double>(), 1e-9);
 }
 
 TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {

@@ -208,5 +208,48 @@ TEST(SmolLM2ZeroShot, AgreesWithTheHarness) {
   }
 }
 
+/// The tasks that the fixtures have no likelihoods of: each choice as a prompt of its own gives the same.
+TEST(SmolLM2ZeroShot, ReadsAndScoresTheOtherTasks) {
+  SKIP_WITHOUT_SMOLLM2();
+  SKIP_WITHOUT_SHARED("data/tasks/winogrande.jsonl");
+  const std::filesystem::path folder = testing::shared_folder() / "data/tasks";
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+  const Tokenizer tokenizer = checkpoint->tokenizer();
+  constexpr int64_t kRows = 5;
+  for (const char* task : {"arc_challenge", "openbookqa", "social_i_qa", "winogrande"}) {
+    const TaskRows rows = read_task(find_task(task), folder, kRows);
+    ASSERT_THAT(rows.questions, SizeIs(kRows)) << task;
+    std::vector<ChoiceScores> scores;
+    score_questions({checkpoint->weights(), tokenizer, {}}, rows, scores, {});
+    ASSERT_THAT(scores, SizeIs(kRows)) << task;
+
+    TokenBatch batch;
+    batch.offsets = {0};
+    std::vector<ChoiceIds> choices;
+    for (const Question& question : rows.questions)
+      for (const Choice& choice : question.choices) {
+        const ChoiceIds& ids = choices.emplace_back(encode_choice(choice, tokenizer, {}, 0));
+        batch.ids.insert(batch.ids.end(), ids.context.begin(), ids.context.end());
+        batch.ids.insert(batch.ids.end(), ids.continuation.begin(), ids.continuation.end());
+        batch.offsets.push_back(static_cast<int64_t>(batch.ids.size()));
+      }
+    PassObserver none;
+    const std::vector<float> losses = run_model(checkpoint->weights(), batch, {}, none, {.losses = true}).losses;
+    size_t prompt = 0;
+    for (size_t q = 0; q < scores.size(); ++q) {
+      ASSERT_THAT(scores[q], SizeIs(rows.questions[q].choices.size())) << task << " " << q;
+      for (size_t c = 0; c < scores[q].size(); ++c, ++prompt) {
+        double expected = 0.0;
+        const int64_t end = batch.offsets[prompt + 1];
+        for (int64_t i = end - static_cast<int64_t>(choices[prompt].continuation.size()); i < end; ++i)
+          expected -= losses[static_cast<size_t>(i - 1)];
+        EXPECT_NEAR(scores[q][c], expected, 2e-3) << task << " " << q << " " << c;
+        EXPECT_LT(scores[q][c], 0.0);
+      }
+    }
+    EXPECT_EQ(task_json(rows, scores).at("rows"), kRows) << task;
+  }
+}
+
 }  // namespace
 }  // namespace spikescope
