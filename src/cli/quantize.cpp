@@ -44,7 +44,23 @@ struct Run {
   bool quantizes_activations() const {
     return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
   }
+  /// Whether activations, and with them the weights that read them, are rounded in a basis of their own.
+  bool rotates() const { return activations.quantizes() && find_activation_method(activations.method).rotated(); }
+  bool balances() const {
+    return activations.quantizes() && is_balanced(find_activation_method(activations.method).population);
+  }
+  /// Whether GPTQ looks at the pass of these activations, so that the weights are for this run alone.
+  bool has_own_weights() const {
+    return weights.quantizes() && weights.method == "gptq" && weights.as_run && activations.quantizes();
+  }
 };
+
+/// Whether the weights of two runs are the same.
+bool same_weights(const Run& a, const Run& b) {
+  if (a.weights.bits != b.weights.bits) return false;
+  if (!a.weights.quantizes()) return true;
+  return !a.has_own_weights() && !b.has_own_weights() && a.rotates() == b.rotates() && a.balances() == b.balances();
+}
 
 /// Methods x bits, for each kind of weights: those as they are first.
 std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
@@ -52,7 +68,8 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
   if (options.compare && templates)
     for (const ActivationMethod& method : activation_methods())
       if ((method.spikes == Spikes::kept || !templates->sets.empty()) &&
-          (!method.rotated() || templates->rotation != RotationKind::none))
+          (!method.rotated() || templates->rotation != RotationKind::none) &&
+          (!is_balanced(method.population) || templates->has_balances()))
         names.emplace_back(method.name);
   std::vector<int> bits_weight = options.bits_weight;
   if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
@@ -116,8 +133,8 @@ class Quantization {
     }
     for (size_t i = 0; i < runs_.size();) {
       // Runs with the same weights stand together.
-      size_t last = i;
-      while (last < runs_.size() && runs_[last].weights.bits == runs_[i].weights.bits) ++last;
+      size_t last = i + 1;
+      while (last < runs_.size() && same_weights(runs_[i], runs_[last])) ++last;
       measure(std::span(runs_).subspan(i, last - i));
       i = last;
     }
@@ -148,6 +165,11 @@ class Quantization {
     if (options_.save.empty()) return;
     if (runs_.size() != 1 || !runs_[0].weights.quantizes())
       fail_usage("--save writes one model: say one --bits-weight, and one --method and --bits-activation at most");
+    if (runs_[0].rotates())
+      fail_usage(
+          "--save: with method '{}' weights are rounded after a rotation, which compressed-tensors has no word for; "
+          "choose a method that does not rotate",
+          runs_[0].activations.method);
   }
 
   std::function<void(double)> at_work(std::string name) {
@@ -184,6 +206,11 @@ class Quantization {
   /// Returns the size of the weights' file.
   int64_t write_weights(const Run& run, const fs::path& folder) {
     WeightRecipe recipe = weight_recipe(run.weights);
+    std::optional<SimulatedActivations> activations;
+    if (run.rotates() || run.has_own_weights()) {
+      activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+      recipe.activations = &*activations;
+    }
     recipe.tokenizer = options_.tokenizer;
     const bool with_activations = options_.save == folder && run.activations.quantizes();
     recipe.companions = [&](const fs::path& to) {
@@ -358,6 +385,11 @@ void add_weight_options(CLI::App& command, Options& options) {
       ->capture_default_str()
       ->group(group);
   command.add_flag("--act-order", weights.act_order, "GPTQ: largest inputs first")->group(group);
+  command
+      .add_flag("--as-run,!--plain-calibration", weights.as_run,
+                "GPTQ sees what layers read in the run's own pass, templates and quantized activations included; "
+                "--plain-calibration: in that of the model as it is")
+      ->group(group);
   add_windows(command, "calibration", options.calibration, "GPTQ: calibration text");
 }
 

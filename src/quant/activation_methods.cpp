@@ -24,6 +24,7 @@ constexpr std::array kClips = {
 
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
 constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
+constexpr auto kAllBalanced = Population::all_balanced, kOrdinaryBalanced = Population::ordinary_balanced;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
     ActivationMethod{"mse", "one scale a site, of least mean square error", Clip::mse, kAll, Spikes::kept, false},
@@ -47,6 +48,12 @@ constexpr std::array kMethods = {
     ActivationMethod{"rotation-dynamic", "the same, a scale a token", Clip::dynamic, kAllRotated, Spikes::kept, false},
     ActivationMethod{"rotation-insertquant", "templates in the spikes' place, rotated; scales of least error",
                      Clip::mse, kOrdinaryRotated, Spikes::replaced, false},
+    ActivationMethod{"balanced", "channels balanced and rotated; scales of least mean square error", Clip::mse,
+                     kAllBalanced, Spikes::kept, false},
+    ActivationMethod{"balanced-insertquant", "the same with templates in the spikes' place", Clip::mse,
+                     kOrdinaryBalanced, Spikes::replaced, false},
+    ActivationMethod{"balanced-insertquant-dynamic", "the same, a scale a token", Clip::dynamic, kOrdinaryBalanced,
+                     Spikes::replaced, false},
     ActivationMethod{"templates", "nothing quantized, templates in the spikes' place", Clip::none, kOrdinary,
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
@@ -121,8 +128,10 @@ ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemp
     fail_usage("method '{}' needs templates, and this model has none: {}", method.name, why_not_applicable(templates));
   if (method.rotated() && templates.rotation == RotationKind::none)
     fail_usage("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard", method.name);
+  if (is_balanced(method.population) && !templates.has_balances())
+    fail_usage("method '{}' needs balanced channels, which this template file is too old to have: make it anew",
+               method.name);
   ActivationPlan plan;
-  plan.rotated = method.rotated();
   plan.population = method.population;
   plan.spikes = method.spikes;
   const auto layers = static_cast<size_t>(templates.n_layers);

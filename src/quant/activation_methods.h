@@ -45,7 +45,7 @@ struct ActivationMethod {
   bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
 
   /// Whether values are rotated before they are rounded, and back after it.
-  bool rotated() const { return population >= Population::ordinary_rotated; }
+  bool rotated() const { return is_rotated(population); }
 };
 std::span<const ActivationMethod> activation_methods();
 /// Throws UsageError, with the nearest one, where there is no such method.
@@ -75,7 +75,6 @@ struct ActivationPlan {
   std::vector<std::vector<SiteChoice>> choices;  ///< [sites][n_layers]
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
-  bool rotated = false;
   bool asymmetric = false;
   /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
   /// computed beforehand.

@@ -59,10 +59,10 @@ Quantizer Quantizer::symmetric(int bits, double clip) {
   check_bits(bits);
   if (!std::isfinite(clip) || clip < 0.0)
     fail("a quantizer that clips at {}: expected a finite number, 0 or more", clip);
-  const auto highest = static_cast<float>((int64_t{1} << (bits - 1)) - 1);
+  const auto steps = static_cast<float>(int64_t{1} << (bits - 1));
   // A scale below the normal range would have no inverse.
-  const float scale = std::max(static_cast<float>(clip / highest), 1e-30f);
-  return {scale, 0.0f, -highest, highest};
+  const float scale = std::max(static_cast<float>(clip / (static_cast<double>(steps) - 0.5)), 1e-30f);
+  return {scale, 0.0f, -steps, steps - 1.0f};
 }
 
 Quantizer Quantizer::asymmetric(int bits, double low, double high) {

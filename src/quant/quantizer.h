@@ -11,7 +11,7 @@ namespace spikescope {
 inline constexpr int kFewestBits = 2, kMostBits = 16;
 
 /// A uniform grid: the values (q - zero) * scale for whole q in [lowest, highest].
-///   symmetric:  q in [-(2^(bits-1) - 1), 2^(bits-1) - 1], zero = 0
+///   symmetric:  q in [-2^(bits-1), 2^(bits-1) - 1], zero = 0: all 2^bits values, as weights have them
 ///   asymmetric: q in [0, 2^bits - 1], zero so that 0 is on the grid
 /// A value goes to the nearest point, ties to the even q, and to the ends where it is outside.
 struct Quantizer {
@@ -19,7 +19,9 @@ struct Quantizer {
   float zero = 0.0f;   ///< whole
   float lowest = 0.0f, highest = 0.0f;
 
-  /// The grid from -clip to clip. A clip of 0 (a site that is always 0) gives a grid that leaves 0 as it is.
+  /// The grid of scale = clip / (2^(bits-1) - 1/2): it ends half a step behind -clip and half a step before clip, so that
+  /// no value up to the clip is further from it than half a step. A clip of 0 (a site that is always 0) gives a grid that
+  /// leaves 0 as it is.
   /// Throws Error for bits outside [kFewestBits, kMostBits] and a clip that is negative or not finite.
   static Quantizer symmetric(int bits, double clip);
   /// The grid that covers [low, high] and 0. Throws Error as above, and for low > high.

@@ -1,6 +1,7 @@
 #include "quant/recipe.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/fail.h"
@@ -35,6 +36,7 @@ void for_fields_of_weights(Weights& weights, const Field& field) {
   field("asymmetric", weights.asymmetric);
   field("act_order", weights.act_order);
   field("damping", weights.damping);
+  field("as_run", weights.as_run);
 }
 
 void check_keys(const Json& json, const std::vector<std::string>& known, const std::string& what) {
@@ -70,13 +72,19 @@ void read_field(const Json& json, const char* key, const std::string& what, std:
   }
 }
 
-/// Reads what `fields` lists, no more and no less.
+/// Keys that recipes of earlier programs lack.
+constexpr std::array kLaterKeys = {std::string_view("as_run")};
+
+/// Reads what `fields` lists, no more and, but for later keys, no less.
 template <class Fields>
 void read_fields(const Json& json, const std::string& what, const Fields& fields) {
   std::vector<std::string> known;
   fields([&](const char* key, const auto&) { known.emplace_back(key); });
   check_keys(json, known, what);
-  fields([&](const char* key, auto& value) { read_field(json, key, what, value); });
+  fields([&](const char* key, auto& value) {
+    const bool later = std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();
+    if (!later || json.contains(key)) read_field(json, key, what, value);
+  });
 }
 
 }  // namespace
@@ -94,6 +102,7 @@ Recipe recipe_from_json(const Json& json, const std::string& what) {
   if (const auto version = json_get<int64_t>(json, "version", what); version != kVersion)
     fail("{}: version {}; this program reads {}", what, version, kVersion);
   Recipe recipe;
+  recipe.weights.as_run = false;  // what recipes without the key mean
   read_fields(object_at(json, "activations", what), what + ": activations",
               [&](const auto& field) { for_fields_of_activations(recipe.activations, field); });
   read_fields(object_at(json, "weights", what), what + ": weights",
@@ -116,6 +125,7 @@ WeightRecipe weight_recipe(const WeightChoice& choice) {
     fail_usage("--group {}: expected a number of columns, channel or tensor", choice.group);
   recipe.rounding.clip = choice.clip == "mse" ? WeightClip::mse : WeightClip::absmax;
   recipe.rounding.scale_type = choice.scales == "f32" ? "F32" : choice.scales == "f16" ? "F16" : "BF16";
+  recipe.as_run = choice.as_run;
   if (choice.method == "gptq") recipe.gptq = GptqOptions{choice.damping, choice.act_order};
   return recipe;
 }

@@ -32,6 +32,7 @@ struct WeightChoice {
   std::string method = "rtn";  ///< or "gptq"
   std::string clip = "absmax", scales = "f32";
   bool asymmetric = false, act_order = false;
+  bool as_run = true;  ///< as WeightRecipe has it
   double damping = GptqOptions{}.damping;
 
   bool quantizes() const { return bits > 0; }
