@@ -8,6 +8,7 @@
 #include <random>
 
 #include "../error_of.h"
+#include "../fixtures.h"
 #include "../tiny_model.h"
 #include "families/checkpoint.h"
 #include "quant/quantizer.h"
@@ -102,7 +103,7 @@ TEST(ReadingNorms, AreOfAllMatricesThatReadTheSite) {
 
 TEST(ReadingNorms, DoNotSpeakOfExpertsAndLatentAttention) {
   for (const char* family : {"mixtral", "deepseek_v3"}) {
-    const auto checkpoint = Checkpoint::open(std::filesystem::path(SPIKESCOPE_SOURCE_DIR) / "tests/golden" / family);
+    const auto checkpoint = Checkpoint::open(testing::kept_models() / family);
     EXPECT_THAT(reading_norms(checkpoint->weights(), Site::attn_in, 0), IsEmpty()) << family;
   }
 }
