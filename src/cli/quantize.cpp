@@ -241,6 +241,7 @@ class Quantization {
     Json row = {{"method", run.name()},
                 {"bits_activation", or_null(run.quantizes_activations(), run.activations.bits)},
                 {"bits_weight", or_null(run.weights.quantizes(), run.weights.bits)}};
+    if (run.activations.quantizes() && run.activations.bits_kv > 0) row["bits_kv"] = run.activations.bits_kv;
     row.update(measured);
     progress_.pause();
     if (!session_.json) {
@@ -345,6 +346,10 @@ void add_activation_options(CLI::App& command, Options& options) {
       ->group(group);
   command.add_option("--override", recipe.overrides, "Another clip at some sites (repeatable), as said below")
       ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--bits-kv", recipe.bits_kv, "Bits of keys and values in the cache, a scale a token and head [none]")
+      ->check(CLI::Range(kFewestBits, kMostBits))
       ->group(group);
   command.add_flag("--asymmetric", recipe.asymmetric, "Grids from the lowest to the highest value")->group(group);
   command

@@ -81,6 +81,8 @@ struct ActivationPlan {
   bool quantize_templates = true;
   /// Whether R ends a course even where F could.
   bool end_with_residual = false;
+  /// Bits of keys (after RoPE) and values as a cache would hold them, with a scale a token and head; 0: not quantized.
+  int bits_kv = 0;
 };
 /// The plan of a method at so many bits. Throws UsageError for a method that needs templates where there are none.
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,

@@ -36,6 +36,8 @@ struct Quantizer {
 void quantize_rows(const TensorView& rows, const Quantizer& quantizer);
 /// Every row by the grid of its own largest magnitude (asymmetric: of its own range): dynamic, per token.
 void quantize_rows_dynamic(const TensorView& rows, int bits, bool asymmetric);
+/// The same for every run of the last dimension: rows [heads, head_dim] by a grid a head.
+void quantize_heads_dynamic(const TensorView& rows, int bits, bool asymmetric);
 
 /// Largest |x| of a row; NaN is left out.
 float largest_magnitude(const float* values, int64_t count);

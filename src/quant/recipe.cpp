@@ -25,6 +25,7 @@ void for_fields_of_activations(Activations& activations, const Field& field) {
   field("asymmetric", activations.asymmetric);
   field("exact_templates", activations.exact_templates);
   field("end_with_residual", activations.end_with_residual);
+  field("bits_kv", activations.bits_kv);
 }
 template <class Weights, class Field>
 void for_fields_of_weights(Weights& weights, const Field& field) {
@@ -73,7 +74,7 @@ void read_field(const Json& json, const char* key, const std::string& what, std:
 }
 
 /// Keys that recipes of earlier programs lack.
-constexpr std::array kLaterKeys = {std::string_view("as_run")};
+constexpr std::array kLaterKeys = {std::string_view("as_run"), std::string_view("bits_kv")};
 
 /// Reads what `fields` lists, no more and, but for later keys, no less.
 template <class Fields>
@@ -138,6 +139,9 @@ ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTempla
   plan.asymmetric = recipe.asymmetric;
   plan.quantize_templates = !recipe.exact_templates;
   plan.end_with_residual = recipe.end_with_residual;
+  if (recipe.bits_kv != 0 && (recipe.bits_kv < kFewestBits || recipe.bits_kv > kMostBits))
+    fail_usage("--bits-kv {}: expected {} to {}", recipe.bits_kv, kFewestBits, kMostBits);
+  plan.bits_kv = recipe.bits_kv;
   return plan;
 }
 

@@ -21,6 +21,7 @@ struct ActivationRecipe {
   int bits = 8;
   std::vector<std::string> overrides = {};  ///< as parse_override() reads them
   bool asymmetric = false, exact_templates = false, end_with_residual = false;
+  int bits_kv = 0;  ///< as ActivationPlan has it
 
   bool quantizes() const { return !method.empty(); }
 };

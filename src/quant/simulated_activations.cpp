@@ -49,6 +49,9 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
                                            ActivationPlan plan)
     : architecture_(architecture), templates_(templates), plan_(std::move(plan)), quantizers_(kSites) {
   require_sites(architecture);
+  if (plan_.bits_kv > 0 && architecture.latent)
+    fail_usage("a cache of keys and values is not what {} models keep (latent attention): leave --bits-kv out",
+               architecture.family);
   rotations_.resize(kSites);
   if (is_rotated(plan_.population)) rotations_ = site_rotations(architecture, templates);
   bases_ = site_bases(templates, rotations_, plan_.population);
@@ -96,6 +99,11 @@ void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
                       });
     }
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) attach_templates(hooks, pass);
+  for (const Point point : {Point::rot_k, Point::v})
+    for (int layer = 0; layer < architecture_.n_layers && plan_.bits_kv > 0; ++layer)
+      hooks.intervene(HookPoint{point, layer}.name(), [this](const Activation& at) {
+        quantize_heads_dynamic(at.values, plan_.bits_kv, plan_.asymmetric);
+      });
 }
 
 /// Puts templates in the place of what attention and MLP read at spike tokens.

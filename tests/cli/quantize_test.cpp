@@ -159,8 +159,11 @@ TEST_F(Quantize, WeightsGoWithTheActivations) {
                            path("saved")}),
                  2, "no word for");
   EXPECT_FALSE(fs::exists(folder_ / "saved"));
-  const ProgramResult balanced = quantize({"--method", "balanced-insertquant", "--bits-activation", "4", "--json"});
+  const ProgramResult balanced =
+      quantize({"--method", "balanced-insertquant", "--bits-activation", "4", "--bits-kv", "4", "--json"});
   ASSERT_EQ(balanced.exit_code, 0) << balanced.err;
+  EXPECT_EQ(parse_json(balanced.out, "standard output").at("rows").at(1).at("bits_kv"), 4);
+  expect_failure(quantize({"--method", "templates", "--bits-kv", "1"}), 2, "--bits-kv");
 }
 
 TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {

@@ -146,6 +146,15 @@ TEST_F(InsertQuant, ChannelsAreBalancedByOrdinaryTokens) {
   };
   EXPECT_NEAR(loss_of("balanced-insertquant-dynamic", 16), loss_of("templates", 8), 1e-3);
 
+  // So it is with a cache of keys and values, and at 2 bits it is not.
+  const auto with_cache = [&](int bits) {
+    ActivationPlan plan = plan_of(find_activation_method("templates"), 8, templates);
+    plan.bits_kv = bits;
+    return comparison.row(run(comparison, *checkpoint, templates, plan)).at("nll").get<double>();
+  };
+  EXPECT_NEAR(with_cache(16), loss_of("templates", 8), 1e-3);
+  EXPECT_NE(with_cache(2), with_cache(16));
+
   SpikeTemplates old = templates;
   for (auto& layers : old.balances) layers.clear();
   for (auto& layers : old.ranges[static_cast<size_t>(Population::ordinary_balanced)]) layers.assign(4, SiteRange());
