@@ -44,7 +44,23 @@ struct Run {
   bool quantizes_activations() const {
     return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
   }
+  /// Whether activations, and with them the weights that read them, are rounded in a basis of their own.
+  bool rotates() const { return activations.quantizes() && find_activation_method(activations.method).rotated(); }
+  bool balances() const {
+    return activations.quantizes() && is_balanced(find_activation_method(activations.method).population);
+  }
+  /// Whether GPTQ looks at the pass of these activations, so that the weights are for this run alone.
+  bool has_own_weights() const {
+    return weights.quantizes() && weights.method == "gptq" && weights.as_run && activations.quantizes();
+  }
 };
+
+/// Whether the weights of two runs are the same.
+bool same_weights(const Run& a, const Run& b) {
+  if (a.weights.bits != b.weights.bits) return false;
+  if (!a.weights.quantizes()) return true;
+  return !a.has_own_weights() && !b.has_own_weights() && a.rotates() == b.rotates() && a.balances() == b.balances();
+}
 
 /// Methods x bits, for each kind of weights: those as they are first.
 std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
@@ -114,8 +130,8 @@ class Quantization {
     }
     for (size_t i = 0; i < runs_.size();) {
       // Runs with the same weights stand together.
-      size_t last = i;
-      while (last < runs_.size() && runs_[last].weights.bits == runs_[i].weights.bits) ++last;
+      size_t last = i + 1;
+      while (last < runs_.size() && same_weights(runs_[i], runs_[last])) ++last;
       measure(std::span(runs_).subspan(i, last - i));
       i = last;
     }
@@ -146,6 +162,11 @@ class Quantization {
     if (options_.save.empty()) return;
     if (runs_.size() != 1 || !runs_[0].weights.quantizes())
       fail_usage("--save writes one model: say one --bits-weight, and one --method and --bits-activation at most");
+    if (runs_[0].rotates())
+      fail_usage(
+          "--save: with method '{}' weights are rounded after a rotation, which compressed-tensors has no word for; "
+          "choose a method that does not rotate",
+          runs_[0].activations.method);
   }
 
   std::function<void(double)> at_work(std::string name) {
@@ -182,6 +203,11 @@ class Quantization {
   /// Returns the size of the weights' file.
   int64_t write_weights(const Run& run, const fs::path& folder) {
     WeightRecipe recipe = weight_recipe(run.weights);
+    std::optional<SimulatedActivations> activations;
+    if (run.rotates() || run.has_own_weights()) {
+      activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+      recipe.activations = &*activations;
+    }
     recipe.tokenizer = options_.tokenizer;
     const bool with_activations = options_.save == folder && run.activations.quantizes();
     recipe.companions = [&](const fs::path& to) {
@@ -212,6 +238,7 @@ class Quantization {
     Json row = {{"method", run.name()},
                 {"bits_activation", or_null(run.quantizes_activations(), run.activations.bits)},
                 {"bits_weight", or_null(run.weights.quantizes(), run.weights.bits)}};
+    if (run.activations.quantizes() && run.activations.bits_kv > 0) row["bits_kv"] = run.activations.bits_kv;
     row.update(measured);
     progress_.pause();
     if (!session_.json) {
@@ -317,6 +344,10 @@ void add_activation_options(CLI::App& command, Options& options) {
   command.add_option("--override", recipe.overrides, "Another clip at some sites (repeatable), as said below")
       ->allow_extra_args(false)
       ->group(group);
+  command
+      .add_option("--bits-kv", recipe.bits_kv, "Bits of keys and values in the cache, a scale a token and head [none]")
+      ->check(CLI::Range(kFewestBits, kMostBits))
+      ->group(group);
   command.add_flag("--asymmetric", recipe.asymmetric, "Grids from the lowest to the highest value")->group(group);
   command
       .add_flag("--exact-templates", recipe.exact_templates,
@@ -356,6 +387,12 @@ void add_weight_options(CLI::App& command, Options& options) {
       ->capture_default_str()
       ->group(group);
   command.add_flag("--act-order", weights.act_order, "GPTQ: largest inputs first")->group(group);
+  command
+      .add_flag(
+          "!--plain-calibration", weights.as_run,
+          "GPTQ: what layers read in the model as it is, not in the run's own pass with its templates and quantized "
+          "activations")
+      ->group(group);
   add_windows(command, "calibration", options.calibration, "GPTQ: calibration text");
 }
 

@@ -24,6 +24,7 @@ constexpr std::array kClips = {
 
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
 constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
+constexpr auto kAllBalanced = Population::all_balanced, kOrdinaryBalanced = Population::ordinary_balanced;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
     ActivationMethod{"mse", "one scale a site, of least mean square error", Clip::mse, kAll, Spikes::kept, false},
@@ -47,6 +48,12 @@ constexpr std::array kMethods = {
     ActivationMethod{"rotation-dynamic", "the same, a scale a token", Clip::dynamic, kAllRotated, Spikes::kept, false},
     ActivationMethod{"rotation-insertquant", "templates in the spikes' place, rotated; scales of least error",
                      Clip::mse, kOrdinaryRotated, Spikes::replaced, false},
+    ActivationMethod{"balanced", "channels balanced and rotated; scales of least mean square error", Clip::mse,
+                     kAllBalanced, Spikes::kept, false},
+    ActivationMethod{"balanced-insertquant", "the same with templates in the spikes' place", Clip::mse,
+                     kOrdinaryBalanced, Spikes::replaced, false},
+    ActivationMethod{"balanced-insertquant-dynamic", "the same, a scale a token", Clip::dynamic, kOrdinaryBalanced,
+                     Spikes::replaced, false},
     ActivationMethod{"templates", "nothing quantized, templates in the spikes' place", Clip::none, kOrdinary,
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
@@ -94,6 +101,8 @@ std::string why_not_possible(const ActivationMethod& method, const SpikeTemplate
     return "needs templates, and this model has none: " + why_not_applicable(templates);
   if (method.rotated() && templates.rotation == RotationKind::none)
     return "needs ranges of rotated values: make the templates with --rotation hadamard";
+  if (is_balanced(method.population) && !templates.has_balances())
+    return "needs balanced channels, which this template file is too old to have: make it anew";
   if (method.keys == SpikeKeys::biased && templates.kv_heads == 0)
     return "needs k' and v', which the templates do not have: they are of a model that cannot have them (sliding "
            "windows, ALiBi, latent attention), or of an earlier version; then make them anew with: spikescope "
@@ -138,7 +147,6 @@ ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemp
   if (const std::string why = why_not_possible(method, templates); !why.empty())
     fail_usage("method '{}' {}", method.name, why);
   ActivationPlan plan;
-  plan.rotated = method.rotated();
   plan.population = method.population;
   plan.spikes = method.spikes;
   plan.keys = method.keys;

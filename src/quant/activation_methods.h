@@ -53,7 +53,7 @@ struct ActivationMethod {
   SpikeKeys keys = SpikeKeys::kept;
 
   /// Whether values are rotated before they are rounded, and back after it.
-  bool rotated() const { return population >= Population::ordinary_rotated; }
+  bool rotated() const { return is_rotated(population); }
   /// Whether something is done to spikes or their keys, so that one has to know them.
   bool needs_templates() const { return spikes != Spikes::kept || keys != SpikeKeys::kept; }
 };
@@ -88,13 +88,14 @@ struct ActivationPlan {
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
   SpikeKeys keys = SpikeKeys::kept;
-  bool rotated = false;
   bool asymmetric = false;
   /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
   /// computed beforehand.
   bool quantize_templates = true;
   /// Whether R ends a course even where F could.
   bool end_with_residual = false;
+  /// Bits of keys (after RoPE) and values as a cache would hold them, with a scale a token and head; 0: not quantized.
+  int bits_kv = 0;
 };
 /// The plan of a method at so many bits. Throws UsageError, as why_not_possible() says, for templates that do not do.
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,

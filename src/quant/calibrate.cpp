@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "base/buffer.h"
@@ -38,15 +39,21 @@ Peak peak_of(const float* values, int64_t count) {
 
 class ProgressObserver : public PassObserver {
  public:
-  ProgressObserver(const CalibrationProgress& progress, double from, std::string part)
-      : progress_(progress), from_(from), part_(std::move(part)) {}
-  void progress(double fraction) override { progress_(from_ + 0.5 * fraction, part_); }
+  ProgressObserver(CalibrationProgress progress, std::string part)
+      : progress_(std::move(progress)), part_(std::move(part)) {}
+  void progress(double fraction) override { progress_(fraction, part_); }
 
  private:
-  const CalibrationProgress& progress_;
-  const double from_;
+  const CalibrationProgress progress_;
   const std::string part_;
 };
+
+/// The progress of one of several passes.
+CalibrationProgress progress_of_pass(const CalibrationProgress& progress, int pass, int passes) {
+  return [&progress, pass, passes](double fraction, const std::string& part) {
+    progress((pass + fraction) / passes, part);
+  };
+}
 
 /// First pass: the largest values of every token.
 PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, const CalibrationProgress& progress) {
@@ -73,7 +80,7 @@ PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, con
   };
   observe_peaks(mlp_update_point(a), peaks.update);
   observe_peaks(Point::resid_post, peaks.state);
-  ProgressObserver observer(progress, 0.0, "looking for spikes");
+  ProgressObserver observer(progress, "looking for spikes");
   run_model(weights, batch, hooks, observer);
   return peaks;
 }
@@ -113,21 +120,21 @@ class SiteStatistics {
  public:
   SiteStatistics(int threads, size_t tokens) : ordinary_(static_cast<size_t>(threads)), largest_(tokens) {}
 
-  /// `spikes`: whether each token is a spike token.
-  void add(const Activation& at, const std::vector<uint8_t>& spikes) {
+  /// `spikes`: whether each token is a spike token. `weights` of the channels (channel_weights()); empty: all alike.
+  void add(const Activation& at, const std::vector<uint8_t>& spikes, const std::vector<uint32_t>& weights) {
     const int64_t size = at.values.row_size();
     for_rows(at.values, [&](int64_t row) {
       const auto token = static_cast<size_t>(at.first_row + row);
       largest_[token] = largest_magnitude(at.values.row(row), size);
-      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size);
+      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size, weights);
     });
     for (int64_t row = 0; row < at.values.rows(); ++row)
-      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size);
+      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size, weights);
   }
 
   /// Of ordinary tokens, and of all; begins anew.
   std::pair<SiteRange, SiteRange> take(const std::vector<uint8_t>& spikes) {
-    ValueHistogram& ordinary = ordinary_.front();
+    Values& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
       ordinary_[thread].clear();
@@ -145,7 +152,31 @@ class SiteStatistics {
   }
 
  private:
-  static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
+  /// Values as often as they came, and where channels have weights, as much as they count.
+  struct Values {
+    ValueHistogram plain;
+    std::optional<ValueHistogram> weighted;
+
+    void add(const float* values, int64_t count, const std::vector<uint32_t>& weights) {
+      plain.add(values, count);
+      if (weights.empty()) return;
+      if (!weighted) weighted.emplace();
+      weighted->add(values, count, weights.data());
+    }
+    void merge(const Values& other) {
+      plain.merge(other.plain);
+      if (!other.weighted) return;
+      if (!weighted) weighted.emplace();
+      weighted->merge(*other.weighted);
+    }
+    void clear() {
+      plain.clear();
+      weighted.reset();
+    }
+  };
+
+  static SiteRange range_of(const Values& values, std::vector<double> largest) {
+    const ValueHistogram& histogram = values.plain;
     SiteRange range;
     range[RangeKey::rows] = static_cast<float>(largest.size());
     if (largest.empty()) return range;
@@ -154,7 +185,7 @@ class SiteStatistics {
     range[RangeKey::highest] = histogram.highest();
     range[RangeKey::ratio] = static_cast<float>(histogram.largest() / lower_median(std::move(largest)));
     range[RangeKey::percentile] = static_cast<float>(histogram.magnitude_quantile(kPercentile));
-    const ClipSearch search(histogram);
+    const ClipSearch search(values.weighted ? *values.weighted : histogram);
     for (const RangeBits& at : range_bits()) {
       range[at.mse] = static_cast<float>(search.symmetric(at.bits).high);
       const ClipSearch::Range both = search.asymmetric(at.bits);
@@ -164,19 +195,31 @@ class SiteStatistics {
     return range;
   }
 
-  std::vector<ValueHistogram> ordinary_;  // a thread each
-  ValueHistogram of_spikes_;
+  std::vector<Values> ordinary_;  // a thread each
+  Values of_spikes_;
   std::vector<float> largest_;  // [tokens]
 };
+
+/// What a site holds in another basis, in `values`.
+Activation in_basis(const Activation& at, const SiteBasis& basis, Buffer& values) {
+  const int64_t rows = at.values.rows(), size = at.values.row_size();
+  values.resize(rows * size);
+  for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, values.data() + row * size);
+  const Activation turned{at.point, at.first_row, {values.data(), {rows, size}, size}};
+  basis.to(turned.values);
+  return turned;
+}
 
 /// Second pass.
 class Collector : public PassObserver {
  public:
-  Collector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
-            const CalibrationProgress& progress)
-      : architecture_(architecture),
+  /// `rotations`: of the templates.
+  Collector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
+            const std::vector<std::unique_ptr<Rotation>>& rotations, const CalibrationProgress& progress)
+      : weights_(weights),
+        architecture_(weights.architecture()),
         templates_(templates),
-        rotations_(site_rotations(architecture, templates)),
+        bases_(site_bases(templates, rotations, Population::ordinary_rotated)),
         tokens_(batch.ids.size()),
         spikes_(tokens_),
         progress_(progress) {
@@ -184,7 +227,7 @@ class Collector : public PassObserver {
       for (const int64_t token : set.course.tokens) spikes_[static_cast<size_t>(token)] = 1;
     for (size_t site = 0; site < kSites; ++site) {
       sites_.emplace_back(threads(), tokens_);
-      if (rotations_[site]) rotated_sites_.emplace_back(threads(), tokens_);
+      rotated_sites_.emplace_back(threads(), tokens_);
     }
     for (const TemplateSet& set : templates.sets)
       sums_.push_back({std::vector<VectorMean>(blocks_of(set)), std::vector<VectorMean>(blocks_of(set)), {}, {}});
@@ -216,13 +259,21 @@ class Collector : public PassObserver {
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
                templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
-      if (rotations_[site])
-        std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
-                 templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
+      if (!bases_[site][static_cast<size_t>(layer)].changes()) continue;
+      std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
+               templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
+      ChannelMoments& moments = moments_[site];
+      if (moments.rows() > 0)
+        templates_.balances[site][static_cast<size_t>(layer)] =
+            balance_of(moments.means(), moments.deviations(), norms_[site]);
+      moments.clear();
     }
   }
 
-  void progress(double fraction) override { progress_(0.5 + 0.5 * fraction, "ranges and templates"); }
+  void progress(double fraction) override { progress_(fraction, "ranges and templates"); }
+
+  /// [tokens] whether a token is of any set.
+  const std::vector<uint8_t>& spikes() const { return spikes_; }
 
   /// After the pass.
   void finish() {
@@ -267,14 +318,15 @@ class Collector : public PassObserver {
   }
 
   void see_site(Site site, const Activation& at) {
-    sites_[static_cast<size_t>(site)].add(at, spikes_);
-    if (const Rotation* rotation = rotations_[static_cast<size_t>(site)].get()) {
-      const int64_t rows = at.values.rows(), size = at.values.row_size();
-      turned_.resize(rows * size);
-      for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, turned_.data() + row * size);
-      const Activation turned{at.point, at.first_row, {turned_.data(), {rows, size}, size}};
-      rotation->apply(turned.values);
-      rotated_sites_[static_cast<size_t>(site)].add(turned, spikes_);
+    const auto index = static_cast<size_t>(site);
+    if (at.first_row == 0) {
+      norms_[index] = reading_norms(weights_, site, at.point.layer);
+      channel_weights_[index] = channel_weights(norms_[index]);
+    }
+    sites_[index].add(at, spikes_, channel_weights_[index]);
+    if (const SiteBasis& basis = bases_[index][static_cast<size_t>(at.point.layer)]; basis.changes()) {
+      rotated_sites_[index].add(in_basis(at, basis, turned_), spikes_, {});
+      moments_[index].add(at, spikes_);
     }
     if (site != Site::attn_in && site != Site::mlp_in) return;
     for (size_t i = 0; i < sums_.size(); ++i) {
@@ -294,13 +346,17 @@ class Collector : public PassObserver {
     });
   }
 
+  const ModelWeights& weights_;
   const Architecture& architecture_;
   SpikeTemplates& templates_;
-  const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
+  const std::vector<std::vector<SiteBasis>> bases_;  // [sites][blocks]
   const size_t tokens_;
   std::vector<uint8_t> spikes_;  // [tokens] whether a token is of any set
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
+  std::array<ChannelMoments, kSites> moments_;
+  std::array<std::vector<double>, kSites> norms_;              // of the block at work, reading_norms()
+  std::array<std::vector<uint32_t>, kSites> channel_weights_;  // the same, channel_weights()
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
 };
@@ -319,6 +375,47 @@ void add_sink_biases(const ModelWeights& weights, SpikeTemplates& templates) {
       set.attn_v.insert(set.attn_v.end(), bias.value.begin(), bias.value.end());
     }
 }
+/// Third pass: ranges of balanced values, whose balance the second pass has found.
+class BalancedRanges : public PassObserver {
+ public:
+  BalancedRanges(const Architecture& architecture, const std::vector<uint8_t>& spikes, SpikeTemplates& templates,
+                 const std::vector<std::unique_ptr<Rotation>>& rotations, const CalibrationProgress& progress)
+      : architecture_(architecture),
+        spikes_(spikes),
+        templates_(templates),
+        bases_(site_bases(templates, rotations, Population::ordinary_balanced)),
+        progress_(progress) {
+    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), spikes.size());
+  }
+
+  void attach(Hooks& hooks) {
+    for (const SiteKind& kind : site_kinds())
+      hooks.observe("blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
+                    [this, site = static_cast<size_t>(kind.site)](const Activation& at) {
+                      const SiteBasis& basis = bases_[site][static_cast<size_t>(at.point.layer)];
+                      sites_[site].add(in_basis(at, basis, values_), spikes_, {});
+                    });
+  }
+
+  void block_done(int layer, const TensorView&) override {
+    for (const SiteKind& kind : site_kinds())
+      if (has_site(architecture_, kind.site, layer))
+        std::tie(templates_.range(Population::ordinary_balanced, kind.site, layer),
+                 templates_.range(Population::all_balanced, kind.site, layer)) =
+            sites_[static_cast<size_t>(kind.site)].take(spikes_);
+  }
+
+  void progress(double fraction) override { progress_(fraction, "ranges of balanced values"); }
+
+ private:
+  const Architecture& architecture_;
+  const std::vector<uint8_t>& spikes_;
+  SpikeTemplates& templates_;
+  const std::vector<std::vector<SiteBasis>> bases_;  // [sites][blocks]
+  const CalibrationProgress& progress_;
+  std::vector<SiteStatistics> sites_;
+  Buffer values_;
+};
 
 }  // namespace
 
@@ -328,7 +425,9 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
-  const SpikeCourses found = find_spike_courses(record_peaks(weights, batch, progress), eta);
+  const int passes = settings.rotation == RotationKind::none ? 2 : 3;
+  const SpikeCourses found =
+      find_spike_courses(record_peaks(weights, batch, progress_of_pass(progress, 0, passes)), eta);
 
   SpikeTemplates templates;
   templates.info = std::move(info);
@@ -341,6 +440,9 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   templates.blocks = found.blocks;
   for (auto& population : templates.ranges)
     for (std::vector<SiteRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  const std::vector<std::unique_ptr<Rotation>> rotations = site_rotations(a, templates);
+  if (settings.rotation != RotationKind::none)
+    for (std::vector<ChannelBalance>& layers : templates.balances) layers.resize(static_cast<size_t>(a.n_layers));
   for (const SpikeCourse& course : found.courses) {
     TemplateSet set;
     set.course = course;
@@ -349,12 +451,20 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
     templates.sets.push_back(std::move(set));
   }
 
-  Collector collector(a, batch, templates, progress);
+  const CalibrationProgress second = progress_of_pass(progress, 1, passes),
+                            third = progress_of_pass(progress, 2, passes);
+  Collector collector(weights, batch, templates, rotations, second);
   Hooks hooks;
   collector.attach(hooks);
   run_model(weights, batch, hooks, collector);
   collector.finish();
   add_sink_biases(weights, templates);
+  if (settings.rotation == RotationKind::none) return templates;
+
+  BalancedRanges balanced(a, collector.spikes(), templates, rotations, third);
+  Hooks observers;
+  balanced.attach(observers);
+  run_model(weights, batch, observers, balanced);
   return templates;
 }
 

@@ -32,28 +32,6 @@ constexpr std::array kOtherFiles = {"tokenizer.json",
                                     "generation_config.json",
                                     "preprocessor_config.json"};
 
-/// Matrices of blocks that are layers of their own, and what they read.
-struct LinearRole {
-  Role role;
-  std::optional<Site> site;  ///< nothing: what cannot be observed
-};
-constexpr std::array kLinear = {
-    LinearRole{Role::w_q, Site::attn_in},    LinearRole{Role::w_k, Site::attn_in},
-    LinearRole{Role::w_v, Site::attn_in},    LinearRole{Role::w_q_a, Site::attn_in},
-    LinearRole{Role::w_kv_a, Site::attn_in}, LinearRole{Role::w_kv_b, std::nullopt},
-    LinearRole{Role::w_o, Site::o_in},       LinearRole{Role::w_gate, Site::mlp_in},
-    LinearRole{Role::w_up, Site::mlp_in},    LinearRole{Role::w_down, Site::down_in},
-    LinearRole{Role::expert_gate, {}},       LinearRole{Role::expert_up, {}},
-    LinearRole{Role::expert_down, {}},       LinearRole{Role::shared_gate, {}},
-    LinearRole{Role::shared_up, {}},         LinearRole{Role::shared_down, {}},
-};
-
-const LinearRole* linear_role(Role role) {
-  const auto found =
-      std::find_if(kLinear.begin(), kLinear.end(), [&](const LinearRole& row) { return row.role == role; });
-  return found == kLinear.end() ? nullptr : &*found;
-}
-
 /// A tensor of the new checkpoint.
 struct Unit {
   std::string name;
@@ -70,6 +48,19 @@ struct Unit {
 /// Type in which a tensor that is not quantized is kept.
 std::string kept_type(const TensorInfo& tensor) {
   return tensor.format->safetensors.empty() ? "BF16" : std::string(tensor.format->safetensors);
+}
+
+/// The hook point of what a matrix of the block reads.
+HookPoint input_point(const Architecture& a, const WeightKey& key) {
+  const Site site = *site_read_by(a, *linear_role(key.role));
+  return {site_kinds()[static_cast<size_t>(site)].point, key.layer};
+}
+
+/// The basis in which a matrix of the block is rounded.
+SiteBasis basis_of(const Architecture& a, const Unit& unit, const WeightRecipe& recipe) {
+  if (!recipe.activations) return {};
+  const std::optional<Site> site = site_read_by(a, *linear_role(unit.keys[0].role));
+  return site ? recipe.activations->basis(*site, unit.keys[0].layer) : SiteBasis();
 }
 
 class Plan {
@@ -110,12 +101,17 @@ class Plan {
     return names;
   }
 
-  std::vector<TensorPlan> tensors(const Rounding& rounding) const {
+  std::vector<TensorPlan> tensors(const WeightRecipe& recipe) const {
     std::vector<TensorPlan> plan;
+    const Rounding& rounding = recipe.rounding;
     const auto add = [&](const std::vector<Unit>& units) {
       for (const Unit& unit : units) {
         if (!unit.quantized) {
           plan.push_back({unit.name, unit.shape, kept_type(*unit.source)});
+          continue;
+        }
+        if (basis_of(a_, unit, recipe).changes()) {
+          plan.push_back({unit.name, unit.shape, "F32"});
           continue;
         }
         for (const StoredPart& part : stored_parts(unit.rows(), unit.columns(), rounding))
@@ -181,8 +177,13 @@ class Plan {
     if (unit.source->quantized)
       fail("{}: tensor '{}' is quantized already; give the original checkpoint", unit.source->file, unit.name);
     check_groups(recipe.rounding.format, unit.columns(), unit.name);
-    if (!recipe.gptq) return;
     const std::optional<Site> site = linear_role(unit.keys[0].role)->site;
+    if (recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes() && (!site || a_.latent))
+      fail_usage(
+          "'{}' ({}) does not read a site of quantized activations alone, so it has no rotation of theirs; "
+          "choose a method that does not rotate, or leave weights as they are",
+          unit.name, role_name(unit.keys[0].role));
+    if (!recipe.gptq) return;
     if (!site)
       fail_usage("GPTQ needs to see what a layer reads, and '{}' ({}) has no hook point; use --weights rtn", unit.name,
                  role_name(unit.keys[0].role));
@@ -195,30 +196,36 @@ class Plan {
   std::set<std::string> taken_;
 };
 
-/// The hook point of what a matrix of the block reads.
-HookPoint input_point(const Architecture& a, const WeightKey& key) {
-  const Site site = *linear_role(key.role)->site;
-  if (site == Site::mlp_in && a.shared_norm) return {Point::ln1_out, key.layer};
-  return {site_kinds()[static_cast<size_t>(site)].point, key.layer};
-}
-
 /// Calibration tokens on their way through the blocks.
 class Calibration {
  public:
-  Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens)
-      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens) {}
+  Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens, const WeightRecipe& recipe)
+      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens), recipe_(recipe) {
+    // Attached once for all blocks: which tokens are spike tokens is known from the block of birth on.
+    if (recipe.activations && recipe.as_run) recipe.activations->attach(interventions_, tokens);
+  }
 
-  /// Sees what the block's matrices read: moments by hook point.
+  /// Sees what the block's matrices read, in the basis in which they are rounded: moments by hook point.
   void observe(int layer, const std::vector<Unit>& units) {
     moments_.clear();
-    Hooks hooks;
+    Hooks hooks = interventions_;
     for (const Unit& unit : units) {
       if (!unit.quantized) continue;
       const HookPoint point = input_point(weights_.architecture(), unit.keys[0]);
       if (!moments_.try_emplace(point.name(), unit.columns()).second) continue;
       InputMoments& moments = moments_.at(point.name());
-      hooks.observe(point.name(), [&moments](const Activation& a) {
-        moments.add({a.values.data, a.values.rows(), a.values.row_size(), a.values.row_stride});
+      const SiteBasis basis = basis_of(weights_.architecture(), unit, recipe_);
+      hooks.observe(point.name(), [this, &moments, basis](const Activation& a) {
+        const int64_t rows = a.values.rows(), size = a.values.row_size();
+        if (!basis.changes()) {
+          moments.add({a.values.data, rows, size, a.values.row_stride});
+          return;
+        }
+        turned_.resize(static_cast<size_t>(rows * size));
+        for (int64_t row = 0; row < rows; ++row) std::copy_n(a.values.row(row), size, turned_.data() + row * size);
+        // The rounded matrix is multiplied with the means too.
+        basis.to_with_means({turned_.data(), {rows, size}, size});
+        moments.add({turned_.data(), rows, size, size});
       });
     }
     run(layer, hooks);
@@ -241,7 +248,7 @@ class Calibration {
   /// Goes through the block as it is now.
   void pass(int layer) {
     std::vector<float> next(tokens_.ids.size() * static_cast<size_t>(weights_.architecture().d_model));
-    Hooks hooks;
+    Hooks hooks = interventions_;
     hooks.observe(HookPoint{Point::resid_post, layer}.name(), [&next](const Activation& a) {
       for (int64_t row = 0; row < a.values.rows(); ++row)
         std::copy_n(a.values.row(row), a.values.row_size(), next.data() + (a.first_row + row) * a.values.row_size());
@@ -262,7 +269,10 @@ class Calibration {
   const ModelWeights& original_;
   ModelWeights weights_;  // a copy, in which the block at work is replaced
   const TokenBatch& tokens_;
+  const WeightRecipe& recipe_;
+  Hooks interventions_;
   std::vector<float> residual_;  // [N, d], what enters the block
+  std::vector<float> turned_;    // of one piece of a hook point
   std::map<std::string, InputMoments> moments_;
 };
 
@@ -281,7 +291,29 @@ struct QuantizedUnit {
     if (!rounding.format.symmetric) joined.zero_points = info(parts.back());
     tensor = quantized_tensor(unit.name, joined, rounding.format);
   }
+
+  /// Of values that come out of another basis, with no parts of their own in the layout.
+  QuantizedUnit(const Unit& unit, const std::vector<float>& values)
+      : parts{{"weight", "F32", unit.shape, floats_as("F32", values)}},
+        tensor{unit.name, unit.shape, find_safetensors_format("F32"), parts[0].bytes, "the quantized weights"} {}
 };
+
+int64_t bytes_of(const std::vector<StoredPart>& parts) {
+  int64_t bytes = 0;
+  for (const StoredPart& part : parts) bytes += static_cast<int64_t>(part.bytes.size());
+  return bytes;
+}
+
+/// The values that the rounded ones stand for.
+std::vector<float> dequantized(const QuantizedMatrix& matrix, const WeightFormat& format) {
+  std::vector<float> values(matrix.values.size());
+  for (int64_t row = 0; row < matrix.rows; ++row)
+    for (int64_t column = 0; column < matrix.columns; ++column) {
+      const auto at = static_cast<size_t>(row * matrix.columns + column);
+      values[at] = dequantize_value(matrix.values[at], matrix.scale(format, row, column));
+    }
+  return values;
+}
 
 /// Writes what is kept as it is.
 void write_kept(const Plan& plan, const Unit& unit, SafetensorsWriter& writer) {
@@ -327,7 +359,7 @@ bool write_tokenizer(const Checkpoint& checkpoint, const fs::path& own, const fs
 void write_config(const Checkpoint& checkpoint, const Json& quantization, const fs::path& folder) {
   Json config = checkpoint.gguf_metadata().is_null() ? read_json_file(checkpoint.path() / "config.json")
                                                      : huggingface_config(checkpoint.architecture());
-  config["quantization_config"] = quantization;
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
   write_file(folder / "config.json", config.dump(2) + "\n");
 }
 
@@ -376,13 +408,15 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   const fs::path folder = scratch / "model";
   fs::create_directory(folder);
 
-  write_config(checkpoint, quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order),
+  const bool plain = recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes();
+  write_config(checkpoint,
+               plain ? Json() : quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order),
                folder);
   WeightSummary summary;
   summary.has_tokenizer = write_tokenizer(checkpoint, recipe.tokenizer, folder);
-  SafetensorsWriter writer(folder / "model.safetensors", plan.tensors(rounding), {{"format", "pt"}});
+  SafetensorsWriter writer(folder / "model.safetensors", plan.tensors(recipe), {{"format", "pt"}});
   std::optional<Calibration> calibration;
-  if (recipe.gptq) calibration.emplace(checkpoint, tokens);
+  if (recipe.gptq) calibration.emplace(checkpoint, tokens, recipe);
 
   for (const Unit& unit : plan.before()) write_kept(plan, unit, writer);
   const int layers = static_cast<int>(checkpoint.architecture().n_layers);
@@ -402,14 +436,23 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
         continue;
       }
       const std::vector<float> values = plan.values(unit);
-      const ConstMatrixView matrix(values.data(), unit.rows(), unit.columns(), unit.columns());
+      const SiteBasis basis = basis_of(checkpoint.architecture(), unit, recipe);
+      std::vector<float> turned = values;
+      basis.weights_to({turned.data(), {unit.rows(), unit.columns()}, unit.columns()});
+      const ConstMatrixView matrix(turned.data(), unit.rows(), unit.columns(), unit.columns());
       const QuantizedMatrix rounded = calibration ? gptq(matrix, calibration->moments(unit), rounding, *recipe.gptq)
                                                   : round_to_nearest(matrix, rounding);
-      quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
-      for (const StoredPart& part : quantized.back()->parts) {
-        writer.write(unit.module() + "." + part.suffix, part.bytes);
-        stored += static_cast<int64_t>(part.bytes.size());
+      if (basis.changes()) {
+        std::vector<float> back = dequantized(rounded, rounding.format);
+        basis.weights_from({back.data(), {unit.rows(), unit.columns()}, unit.columns()});
+        quantized.push_back(std::make_unique<QuantizedUnit>(unit, back));
+        summary.bytes += bytes_of(stored_parts(rounded, rounding)) - bytes_of(quantized.back()->parts);
+      } else {
+        quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
       }
+      for (const StoredPart& part : quantized.back()->parts)
+        writer.write(unit.module() + "." + part.suffix, part.bytes);
+      stored += bytes_of(stored_parts(rounded, rounding));
       ++summary.matrices;
       summary.values += unit.rows() * unit.columns();
       add_errors(values, read_tensor(quantized.back()->tensor), error, size);
@@ -428,7 +471,7 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   for (const Unit& unit : plan.after()) write_kept(plan, unit, writer);
   writer.finish();
 
-  summary.bytes = writer.file_bytes();
+  summary.bytes += writer.file_bytes();
   summary.bits_a_value =
       summary.values > 0 ? 8.0 * static_cast<double>(stored) / static_cast<double>(summary.values) : 0;
   summary.weight_error = size > 0.0 ? error / size : 0.0;

@@ -9,6 +9,7 @@
 #include "families/checkpoint.h"
 #include "model/batch.h"
 #include "quant/gptq.h"
+#include "quant/simulated_activations.h"
 
 namespace spikescope {
 
@@ -17,6 +18,11 @@ struct WeightRecipe {
   Rounding rounding = {.format = {.bits = 4, .scope = WeightFormat::Scope::group, .group = 64}};
   /// Round by GPTQ, with the inputs that calibration tokens make; else to nearest.
   std::optional<GptqOptions> gptq;
+  /// The quantized activations that the model will run with; null: none. Where they are rounded in a basis of their own
+  /// (quant/site_basis.h), so are the weights that read them.
+  const SimulatedActivations* activations = nullptr;
+  /// Whether GPTQ sees what layers read in the pass of these activations; else in that of the model as it is.
+  bool as_run = true;
   std::filesystem::path tokenizer;  ///< folder whose tokenizer files go along; empty: the checkpoint's own
   /// Writes what else belongs into the folder, before it gets its name; may be empty.
   std::function<void(const std::filesystem::path& folder)> companions = {};
@@ -42,6 +48,9 @@ using WeightProgress = std::function<void(double fraction, const std::string& pa
 /// GPTQ (`calibration`: token ids): block by block, a block's inputs are those that the quantized blocks before it
 /// make. Memory: the residual stream of all tokens, and size^2 doubles for the inputs of each kind of matrix; time per
 /// matrix: size^3 + out x size^2 multiplications and additions.
+///
+/// Weights rounded in another basis are written as they come out of it, in float32, since the layout has no word for
+/// it; the summary counts them as if they had been written as whole numbers.
 ///
 /// Throws UsageError for what cannot be: groups that do not divide, bits outside of 2 to 8, GPTQ of mixtures of experts
 /// or without tokens; Error for a model that the layout cannot express (weights stored [in, out], stacked experts) or

@@ -53,16 +53,26 @@ void for_each_row(const TensorView& rows, const Work& work) {
   });
 }
 
+/// By the grid of the values' own largest magnitude, or range.
+void apply_own_grid(float* values, int64_t count, int bits, bool asymmetric) {
+  if (!asymmetric) {
+    Quantizer::symmetric(bits, largest_magnitude(values, count)).apply(values, count);
+    return;
+  }
+  const auto [low, high] = std::minmax_element(values, values + count);
+  Quantizer::asymmetric(bits, *low, *high).apply(values, count);
+}
+
 }  // namespace
 
 Quantizer Quantizer::symmetric(int bits, double clip) {
   check_bits(bits);
   if (!std::isfinite(clip) || clip < 0.0)
     fail("a quantizer that clips at {}: expected a finite number, 0 or more", clip);
-  const auto highest = static_cast<float>((int64_t{1} << (bits - 1)) - 1);
+  const auto steps = static_cast<float>(int64_t{1} << (bits - 1));
   // A scale below the normal range would have no inverse.
-  const float scale = std::max(static_cast<float>(clip / highest), 1e-30f);
-  return {scale, 0.0f, -highest, highest};
+  const float scale = std::max(static_cast<float>(clip / (static_cast<double>(steps) - 0.5)), 1e-30f);
+  return {scale, 0.0f, -steps, steps - 1.0f};
 }
 
 Quantizer Quantizer::asymmetric(int bits, double low, double high) {
@@ -89,13 +99,13 @@ void quantize_rows(const TensorView& rows, const Quantizer& quantizer) {
 }
 
 void quantize_rows_dynamic(const TensorView& rows, int bits, bool asymmetric) {
+  for_each_row(rows, [&](float* values, int64_t count) { apply_own_grid(values, count, bits, asymmetric); });
+}
+
+void quantize_heads_dynamic(const TensorView& rows, int bits, bool asymmetric) {
+  const int64_t head = rows.shape.back();
   for_each_row(rows, [&](float* values, int64_t count) {
-    if (!asymmetric) {
-      Quantizer::symmetric(bits, largest_magnitude(values, count)).apply(values, count);
-      return;
-    }
-    const auto [low, high] = std::minmax_element(values, values + count);
-    Quantizer::asymmetric(bits, *low, *high).apply(values, count);
+    for (int64_t first = 0; first < count; first += head) apply_own_grid(values + first, head, bits, asymmetric);
   });
 }
 

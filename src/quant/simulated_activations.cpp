@@ -51,8 +51,12 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
     : architecture_(architecture), templates_(templates), plan_(std::move(plan)), quantizers_(kSites) {
   require_sites(architecture);
   if (plan_.keys == SpikeKeys::biased) collect_keys();
+  if (plan_.bits_kv > 0 && architecture.latent)
+    fail_usage("a cache of keys and values is not what {} models keep (latent attention): leave --bits-kv out",
+               architecture.family);
   rotations_.resize(kSites);
-  if (plan_.rotated) rotations_ = site_rotations(architecture, templates);
+  if (is_rotated(plan_.population)) rotations_ = site_rotations(architecture, templates);
+  bases_ = site_bases(templates, rotations_, plan_.population);
   for (const SiteKind& kind : site_kinds()) {
     const auto site = static_cast<size_t>(kind.site);
     for (int layer = 0; layer < architecture.n_layers; ++layer) {
@@ -92,13 +96,13 @@ void SimulatedActivations::collect_keys() {
       }
 }
 
-void SimulatedActivations::quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const {
-  if (rotation) rotation->apply(rows);
+void SimulatedActivations::quantize(const SiteQuantizer& site, const SiteBasis& basis, const TensorView& rows) const {
+  basis.to(rows);
   if (site.choice.clip == Clip::dynamic)
     quantize_rows_dynamic(rows, site.choice.bits, plan_.asymmetric);
   else if (site.choice.clip != Clip::none)
     quantize_rows(rows, site.quantizer);
-  if (rotation) rotation->undo(rows);
+  basis.from(rows);
 }
 
 void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
@@ -111,11 +115,16 @@ void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
       if (site.choice.clip == Clip::none || !has_site(architecture_, kind.site, layer)) continue;
       hooks.intervene(HookPoint{kind.point, layer}.name(),
-                      [this, &site, rotation = rotations_[static_cast<size_t>(kind.site)].get()](const Activation& at) {
-                        quantize(site, rotation, at.values);
+                      [this, &site, site_kind = kind.site, layer](const Activation& at) {
+                        quantize(site, basis(site_kind, layer), at.values);
                       });
     }
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) attach_templates(hooks, pass);
+  for (const Point point : {Point::rot_k, Point::v})
+    for (int layer = 0; layer < architecture_.n_layers && plan_.bits_kv > 0; ++layer)
+      hooks.intervene(HookPoint{point, layer}.name(), [this](const Activation& at) {
+        quantize_heads_dynamic(at.values, plan_.bits_kv, plan_.asymmetric);
+      });
 }
 
 /// Puts templates in the place of what attention and MLP read at spike tokens.

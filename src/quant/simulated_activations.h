@@ -24,6 +24,11 @@ class SimulatedActivations {
   /// found in the pass itself, in the block where their spikes would be born.
   void attach(Hooks& hooks, const TokenBatch& batch) const;
 
+  /// In which a site's values are rounded, and the weights that read them would be.
+  const SiteBasis& basis(Site site, int layer) const {
+    return bases_[static_cast<size_t>(site)][static_cast<size_t>(layer)];
+  }
+
  private:
   struct Pass;
   struct SiteQuantizer {
@@ -35,7 +40,7 @@ class SimulatedActivations {
   void attach_templates(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_keys(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
-  void quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const;
+  void quantize(const SiteQuantizer& site, const SiteBasis& basis, const TensorView& rows) const;
 
   const Architecture& architecture_;
   const SpikeTemplates& templates_;
@@ -43,6 +48,7 @@ class SimulatedActivations {
   std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
   std::vector<std::unique_ptr<Rotation>> rotations_;    // [sites], null: none
   std::vector<std::vector<float>> keys_, values_;       // [n_layers] k' and v' of all sets that live there; or empty
+  std::vector<std::vector<SiteBasis>> bases_;           // [sites][n_layers]
 };
 
 }  // namespace spikescope

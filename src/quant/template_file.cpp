@@ -47,6 +47,34 @@ std::string range_name(Population population, Site site) {
   return fmt::format("ranges.{}.{}", population_name(population), site_kinds()[static_cast<size_t>(site)].name);
 }
 
+std::string balance_name(const char* what, Site site) {
+  return fmt::format("balance.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
+}
+
+/// Channels of a site; 0: no block has a balance there.
+int64_t balance_width(const SpikeTemplates& templates, Site site) {
+  size_t width = 0;
+  for (const ChannelBalance& balance : templates.balances[static_cast<size_t>(site)])
+    width = std::max(width, balance.factors.size());
+  return static_cast<int64_t>(width);
+}
+
+/// Means and factors, NaN in blocks that have none; no tensors where no block has.
+std::vector<Tensor> balance_tensors(const SpikeTemplates& templates, Site site) {
+  const int64_t width = balance_width(templates, site);
+  if (width == 0) return {};
+  const std::vector<float> none(static_cast<size_t>(width), std::numeric_limits<float>::quiet_NaN());
+  std::vector<Tensor> tensors(2);
+  tensors[0] = {balance_name("means", site), {templates.n_layers, width}, {}};
+  tensors[1] = {balance_name("factors", site), {templates.n_layers, width}, {}};
+  for (const ChannelBalance& balance : templates.balances[static_cast<size_t>(site)])
+    for (const bool factors : {false, true}) {
+      const std::vector<float>& values = balance.empty() ? none : factors ? balance.factors : balance.means;
+      tensors[factors].values.insert(tensors[factors].values.end(), values.begin(), values.end());
+    }
+  return tensors;
+}
+
 /// What a file holds beside the document; absent vectors are left out.
 std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
   std::vector<Tensor> tensors;
@@ -79,6 +107,8 @@ std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
       }
       tensors.push_back(std::move(tensor));
     }
+  for (const SiteKind& kind : site_kinds())
+    for (Tensor& tensor : balance_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
   return tensors;
 }
 
@@ -181,6 +211,7 @@ class Reader {
       fail("{}: \"sets\" should have at most {} entries", file_, templates_.n_layers);
     for (size_t i = 0; i < sets.size(); ++i) templates_.sets.push_back(read_set(i, sets[i]));
     read_ranges();
+    if (document.contains("balance_widths")) read_balances(wholes(document, "balance_widths", 0, kMostWidth));
     return std::move(templates_);
   }
 
@@ -288,6 +319,11 @@ class Reader {
     for (const Population population : populations())
       for (const SiteKind& kind : site_kinds()) {
         const std::string name = range_name(population, kind.site);
+        if (is_balanced(population) && !source_.has(name)) {  // files of before there was a balance
+          templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)].resize(
+              static_cast<size_t>(templates_.n_layers));
+          continue;
+        }
         const std::vector<float> values = source_.read(name, {templates_.n_layers, static_cast<int64_t>(kRangeKeys)});
         auto& ranges = templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)];
         ranges.resize(static_cast<size_t>(templates_.n_layers));
@@ -295,6 +331,33 @@ class Reader {
           std::copy_n(values.begin() + static_cast<int64_t>(layer * kRangeKeys), kRangeKeys,
                       ranges[layer].values.begin());
       }
+  }
+
+  void read_balances(const std::vector<int64_t>& widths) {
+    if (widths.size() != kSites) fail("{}: \"balance_widths\" should have {} entries, one a site", file_, kSites);
+    const int64_t layers = templates_.n_layers;
+    for (size_t site = 0; site < kSites; ++site) {
+      std::vector<ChannelBalance>& balances = templates_.balances[site];
+      balances.resize(static_cast<size_t>(layers));
+      const int64_t width = widths[site];
+      if (width == 0) continue;
+      const std::string names[] = {balance_name("means", static_cast<Site>(site)),
+                                   balance_name("factors", static_cast<Site>(site))};
+      const std::vector<float> means = source_.read(names[0], {layers, width}),
+                               factors = source_.read(names[1], {layers, width});
+      for (int64_t layer = 0; layer < layers; ++layer) {
+        const auto begin = layer * width;
+        if (std::isnan(factors[static_cast<size_t>(begin)])) continue;
+        ChannelBalance& balance = balances[static_cast<size_t>(layer)];
+        balance.means.assign(means.begin() + begin, means.begin() + begin + width);
+        balance.factors.assign(factors.begin() + begin, factors.begin() + begin + width);
+        for (const float mean : balance.means)
+          if (!std::isfinite(mean)) fail("{}: \"{}\" has a value that is not finite in row {}", file_, names[0], layer);
+        for (const float factor : balance.factors)
+          if (!std::isfinite(factor) || !(factor > 0.0f))
+            fail("{}: \"{}\" has {} in row {}; expected numbers above 0", file_, names[1], factor, layer);
+      }
+    }
   }
 
   const std::string file_;
@@ -351,6 +414,10 @@ Json to_json(const SpikeTemplates& templates) {
   json["sites"] = Json::array();
   for (const SiteKind& kind : site_kinds()) json["sites"].push_back(kind.name);
   json["range_keys"] = range_key_names();
+  if (templates.has_balances()) {
+    json["balance_widths"] = Json::array();
+    for (const SiteKind& kind : site_kinds()) json["balance_widths"].push_back(balance_width(templates, kind.site));
+  }
   return json;
 }
 

@@ -10,7 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/balance.h"
 #include "quant/rotation.h"
+#include "quant/site_basis.h"
 #include "quant/sites.h"
 #include "quant/spike_course.h"
 
@@ -54,17 +56,22 @@ struct SiteRange {
   float& operator[](RangeKey key) { return values[static_cast<size_t>(key)]; }
 };
 
-/// Whose values count, as they are or turned by the site's rotation (SpikeTemplates::rotation).
+/// Whose values count, and in which basis: as they are, turned by the site's rotation (SpikeTemplates::rotation), or
+/// balanced (SpikeTemplates::balances) and turned.
 enum class Population : uint8_t {
   ordinary,  ///< all tokens but the spike tokens of the templates
   all,
   ordinary_rotated,
   all_rotated,
+  ordinary_balanced,
+  all_balanced,
 };
-inline constexpr size_t kPopulations = 4;
+inline constexpr size_t kPopulations = 6;
 /// All, in order; and what each is called: "ordinary", ...
 std::span<const Population> populations();
 std::string_view population_name(Population population);
+bool is_rotated(Population population);
+bool is_balanced(Population population);
 
 /// One course of spikes with what takes their place. S: the course's tokens.
 struct TemplateSet {
@@ -106,6 +113,9 @@ struct SpikeTemplates {
   std::vector<TemplateSet> sets;                                                ///< by birth; empty: not applicable
   std::array<std::array<std::vector<SiteRange>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
 
+  std::array<std::vector<ChannelBalance>, kSites> balances;  ///< [site][n_layers]; empty: none
+
+  bool has_balances() const { return !balances[0].empty(); }
   const SiteRange& range(Population population, Site site, int layer) const {
     return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
   }
@@ -117,6 +127,12 @@ struct SpikeTemplates {
 /// The rotation of each site, [kSites], the same in all blocks; null where the templates have none.
 std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& architecture,
                                                       const SpikeTemplates& templates);
+
+/// The basis of a population's values, [kSites][n_layers]. `rotations` (site_rotations()) and `templates` have to live
+/// as long as the bases.
+std::vector<std::vector<SiteBasis>> site_bases(const SpikeTemplates& templates,
+                                               const std::vector<std::unique_ptr<Rotation>>& rotations,
+                                               Population population);
 
 /// Why there are no templates, with the figures; empty where there are.
 std::string why_not_applicable(const SpikeTemplates& templates);

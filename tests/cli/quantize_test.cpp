@@ -170,6 +170,36 @@ TEST_F(Quantize, ASavedModelKeepsItsAttentionBias) {
   EXPECT_NEAR(parse_json(evaluated.out, "standard output").at("nll").get<double>(), row.at("nll").get<double>(), 1e-9);
 }
 
+TEST_F(Quantize, WeightsGoWithTheActivations) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const auto rows_of = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--bits-weight", "3", "--group", "8", "--json"});
+    const ProgramResult result = quantize(more);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return parse_json(result.out, "standard output").at("rows");
+  };
+  // At 16 bits of activations the weights alone matter: rotated methods have rotated ones.
+  const Json plain = rows_of({"--method", "naive", "--method", "rotation", "--bits-activation", "16"});
+  ASSERT_EQ(plain.size(), 3u);
+  EXPECT_GT(std::abs(plain.at(1).at("nll").get<double>() - plain.at(2).at("nll").get<double>()), 1e-3);
+
+  const std::vector<std::string> gptq = {"--method", "insertquant", "--weights", "gptq",
+                                         "--calibration", path("text"), "--calibration-windows", "12",
+                                         "--calibration-length", "32"};
+  std::vector<std::string> without = gptq;
+  without.emplace_back("--plain-calibration");
+  EXPECT_NE(rows_of(gptq).at(1).at("nll"), rows_of(without).at(1).at("nll"));
+  expect_failure(quantize({"--method", "rotation-insertquant", "--bits-weight", "4", "--group", "8", "--save",
+                           path("saved")}),
+                 2, "no word for");
+  EXPECT_FALSE(fs::exists(folder_ / "saved"));
+  const ProgramResult balanced =
+      quantize({"--method", "balanced-insertquant", "--bits-activation", "4", "--bits-kv", "4", "--json"});
+  ASSERT_EQ(balanced.exit_code, 0) << balanced.err;
+  EXPECT_EQ(parse_json(balanced.out, "standard output").at("rows").at(1).at("bits_kv"), 4);
+  expect_failure(quantize({"--method", "templates", "--bits-kv", "1"}), 2, "--bits-kv");
+}
+
 TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
   ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
   const std::vector<std::string> how = {"--bits-weight", "8",           "--group", "channel",
@@ -196,6 +226,13 @@ TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
   EXPECT_EQ(parse_json(again.out, "standard output").at("rows").at(1).at("nll"), row.at("nll"));
   EXPECT_EQ(read_file(folder_ / "again/model.safetensors"), read_file(folder_ / "saved/model.safetensors"));
   EXPECT_EQ(read_file(folder_ / "again/spikescope.json"), read_file(folder_ / "saved/spikescope.json"));
+
+  // Recipes of before there was a choice of GPTQ's calibration are read as they were meant.
+  Json recipe = read_json_file(folder_ / "saved/spikescope.json");
+  EXPECT_EQ(recipe.at("weights").at("as_run"), true);
+  recipe["weights"].erase("as_run");
+  testing::write_text(folder_ / "old.json", recipe.dump());
+  EXPECT_EQ(quantize({"--recipe", path("old.json"), "--json"}).exit_code, 0);
 
   expect_failure(quantize(save), 1, "is there already");
   expect_failure(quantize({"--method", "naive", "--save", path("other")}), 2, "--save writes one model");
