@@ -254,12 +254,13 @@ class Collector : public PassObserver {
   }
 
   void block_done(int layer, const TensorView&) override {
-    for (const SiteKind& kind : site_kinds()) {
-      if (!has_site(architecture_, kind.site, layer)) continue;
+    parallel_for(static_cast<int64_t>(kSites), [&](int64_t index) {
+      const SiteKind& kind = site_kinds()[static_cast<size_t>(index)];
+      if (!has_site(architecture_, kind.site, layer)) return;
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
                templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
-      if (!bases_[site][static_cast<size_t>(layer)].changes()) continue;
+      if (!bases_[site][static_cast<size_t>(layer)].changes()) return;
       std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
                templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
       ChannelMoments& moments = moments_[site];
@@ -267,7 +268,7 @@ class Collector : public PassObserver {
         templates_.balances[site][static_cast<size_t>(layer)] =
             balance_of(moments.means(), moments.deviations(), norms_[site]);
       moments.clear();
-    }
+    });
   }
 
   void progress(double fraction) override { progress_(fraction, "ranges and templates"); }
@@ -398,11 +399,13 @@ class BalancedRanges : public PassObserver {
   }
 
   void block_done(int layer, const TensorView&) override {
-    for (const SiteKind& kind : site_kinds())
+    parallel_for(static_cast<int64_t>(kSites), [&](int64_t index) {
+      const SiteKind& kind = site_kinds()[static_cast<size_t>(index)];
       if (has_site(architecture_, kind.site, layer))
         std::tie(templates_.range(Population::ordinary_balanced, kind.site, layer),
                  templates_.range(Population::all_balanced, kind.site, layer)) =
-            sites_[static_cast<size_t>(kind.site)].take(spikes_);
+            sites_[static_cast<size_t>(index)].take(spikes_);
+    });
   }
 
   void progress(double fraction) override { progress_(fraction, "ranges of balanced values"); }

@@ -114,18 +114,23 @@ double ClipSearch::share_between(const Error& error, double low, double high) co
   return share(at_a < at_b ? a : b);
 }
 
-/// The r in (0, 1] with the least error(r): twelve octaves in steps of an eighth, then golden section beside the best.
+/// The r in (0, 1] with the least error(r): up to twelve octaves in steps of an eighth, until the error has grown to twice
+/// the least and an octave has passed since, then golden section beside the best.
 template <class Error>
 double ClipSearch::best_share(const Error& error) const {
   constexpr int kSteps = 96;
   const auto share = [](double step) { return std::exp2(-step / 8.0); };
   int best = 0;
   double least = error(1.0);
-  for (int step = 1; step <= kSteps; ++step)
-    if (const double here = error(share(step)); here < least) {
+  for (int step = 1; step <= kSteps; ++step) {
+    const double here = error(share(step));
+    if (here < least) {
       least = here;
       best = step;
+    } else if (here > 2.0 * least && step > best + 8) {
+      break;
     }
+  }
   const double refined = share_between(error, std::max(best - 1, 0), best + 1.0);
   return error(refined) < least ? refined : share(best);
 }
