@@ -8,6 +8,7 @@
 #include "hooks/hooks.h"
 #include "model/batch.h"
 #include "quant/activation_methods.h"
+#include "quant/evaluation_pass.h"
 #include "quant/quantizer.h"
 
 namespace spikescope {
@@ -40,5 +41,8 @@ class SimulatedActivations {
   std::vector<std::vector<SiteQuantizer>> quantizers_;  // [sites][n_layers]
   std::vector<std::unique_ptr<Rotation>> rotations_;    // [sites], null: none
 };
+
+/// What evaluations attach (null: nothing). `activations` has to live as long as the function.
+AttachInterventions interventions_of(const SimulatedActivations* activations);
 
 }  // namespace spikescope
