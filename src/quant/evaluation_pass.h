@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
 
@@ -25,6 +26,8 @@ struct EvaluationPass {
   std::function<void(double fraction)> progress = {};
   /// Called after each pass: its results are there, and may be saved.
   std::function<void()> kept = {};
+  /// Called after each block of each pass with the states of the pass's tokens, as PassObserver::block_done.
+  std::function<void(int layer, const TensorView& residual)> block_done = {};
 };
 
 }  // namespace spikescope

@@ -20,14 +20,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "hashes of ids are those of little-endian int64");
 
-TokenBatch batch_of(const TextWindows& windows, int64_t first, int64_t count) {
-  TokenBatch batch;
-  const auto begin = windows.ids.begin() + first * windows.length;
-  batch.ids.assign(begin, begin + count * windows.length);
-  for (int64_t i = 0; i <= count; ++i) batch.offsets.push_back(i * windows.length);
-  return batch;
-}
-
 WindowLoss loss_of(std::span<const float> losses, int64_t window) {
   double sum = 0.0;
   for (size_t position = 0; position < losses.size(); ++position) {
@@ -48,6 +40,14 @@ Moments over_windows(size_t windows, const Value& value) {
 }
 
 }  // namespace
+
+TokenBatch window_batch(const TextWindows& windows, int64_t first, int64_t count) {
+  TokenBatch batch;
+  const auto begin = windows.ids.begin() + first * windows.length;
+  batch.ids.assign(begin, begin + count * windows.length);
+  for (int64_t i = 0; i <= count; ++i) batch.offsets.push_back(i * windows.length);
+  return batch;
+}
 
 std::vector<int64_t> spelled_bytes(const Tokenizer& tokenizer, const std::vector<int64_t>& ids,
                                    const std::vector<int64_t>& cuts) {
@@ -114,7 +114,7 @@ void measure_windows(const ModelWeights& weights, const TextWindows& windows, st
   const int64_t at_once = std::max<int64_t>(1, pass.batch_tokens / windows.length);
   for (int64_t first = begin; first < count; first += at_once) {
     const int64_t here = std::min(at_once, count - first);
-    const TokenBatch batch = batch_of(windows, first, here);
+    const TokenBatch batch = window_batch(windows, first, here);
     Hooks hooks;
     if (pass.attach) pass.attach(hooks, batch);
     const auto share = [&](int64_t some) { return static_cast<double>(some) / static_cast<double>(count - begin); };

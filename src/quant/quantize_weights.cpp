@@ -377,6 +377,26 @@ void check_recipe(const Checkpoint& checkpoint, const WeightRecipe& recipe, cons
 
 }  // namespace
 
+WeightSizes weight_sizes(const Checkpoint& checkpoint) {
+  WeightSizes sizes;
+  const auto add = [&](const TensorInfo& tensor, bool matrix) {
+    const int64_t bytes = !tensor.quantized && tensor.format->block_values > 1
+                              ? tensor.values() * find_safetensors_format("BF16")->block_bytes
+                              : tensor.stored_bytes();
+    sizes.all += bytes;
+    if (matrix) sizes.matrices += bytes;
+  };
+  std::set<const TensorInfo*> counted;  // several weights may lie in one
+  const Architecture& a = checkpoint.architecture();
+  for (int layer = -1; layer < a.n_layers; ++layer)
+    for (const WeightKey& key : weight_keys(a, layer))
+      if (const TensorInfo& tensor = checkpoint.weights().tensor(key); counted.insert(&tensor).second)
+        add(tensor, layer >= 0 && linear_role(key.role));
+  if (checkpoint.gguf_metadata().is_null())
+    for (const std::string& name : checkpoint.unused_tensors()) add(checkpoint.tensors().require(name), false);
+  return sizes;
+}
+
 Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order) {
   const WeightFormat& format = rounding.format;
   Json weights = {{"num_bits", format.bits},       {"type", "int"},
@@ -421,7 +441,6 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   for (const Unit& unit : plan.before()) write_kept(plan, unit, writer);
   const int layers = static_cast<int>(checkpoint.architecture().n_layers);
   double error = 0.0, size = 0.0, output_errors = 0.0;
-  int64_t stored = 0;
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<Unit>& units = plan.block(layer);
     if (calibration) calibration->observe(layer, units);
@@ -442,17 +461,20 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
       const ConstMatrixView matrix(turned.data(), unit.rows(), unit.columns(), unit.columns());
       const QuantizedMatrix rounded = calibration ? gptq(matrix, calibration->moments(unit), rounding, *recipe.gptq)
                                                   : round_to_nearest(matrix, rounding);
+      int64_t stored = 0;
       if (basis.changes()) {
         std::vector<float> back = dequantized(rounded, rounding.format);
         basis.weights_from({back.data(), {unit.rows(), unit.columns()}, unit.columns()});
         quantized.push_back(std::make_unique<QuantizedUnit>(unit, back));
-        summary.bytes += bytes_of(stored_parts(rounded, rounding)) - bytes_of(quantized.back()->parts);
+        stored = bytes_of(stored_parts(rounded, rounding));
+        summary.bytes += stored - bytes_of(quantized.back()->parts);
       } else {
         quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
+        stored = bytes_of(quantized.back()->parts);
       }
       for (const StoredPart& part : quantized.back()->parts)
         writer.write(unit.module() + "." + part.suffix, part.bytes);
-      stored += bytes_of(stored_parts(rounded, rounding));
+      summary.matrix_bytes += stored;
       ++summary.matrices;
       summary.values += unit.rows() * unit.columns();
       add_errors(values, read_tensor(quantized.back()->tensor), error, size);
@@ -472,8 +494,8 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   writer.finish();
 
   summary.bytes += writer.file_bytes();
-  summary.bits_a_value =
-      summary.values > 0 ? 8.0 * static_cast<double>(stored) / static_cast<double>(summary.values) : 0;
+  if (summary.values > 0)
+    summary.bits_a_value = 8.0 * static_cast<double>(summary.matrix_bytes) / static_cast<double>(summary.values);
   summary.weight_error = size > 0.0 ? error / size : 0.0;
   summary.output_error = summary.matrices > 0 ? output_errors / static_cast<double>(summary.matrices) : 0.0;
   if (recipe.companions) recipe.companions(folder);

@@ -33,6 +33,7 @@ struct WeightSummary {
   int64_t matrices = 0;        ///< quantized
   int64_t values = 0;          ///< in them
   int64_t bytes = 0;           ///< of the weights' file
+  int64_t matrix_bytes = 0;    ///< of the quantized, scales included
   double bits_a_value = 0.0;   ///< of the quantized, scales included
   double weight_error = 0.0;   ///< sum (w - q)^2 / sum w^2 over all quantized values
   double output_error = 0.0;   ///< mean over matrices of output_error(); 0 without calibration
@@ -57,6 +58,13 @@ using WeightProgress = std::function<void(double fraction, const std::string& pa
 /// that is quantized already. Nothing is left in `out` then.
 WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe& recipe, const TokenBatch& calibration,
                                const std::filesystem::path& out, const WeightProgress& progress = {});
+
+/// What weights take as quantize_weights keeps them where it quantizes nothing: values of block formats as bfloat16.
+struct WeightSizes {
+  int64_t matrices = 0;  ///< the linear layers of all blocks
+  int64_t all = 0;       ///< every tensor of the model
+};
+WeightSizes weight_sizes(const Checkpoint& checkpoint);
 
 /// `quantization_config` for layers named in `ignore` ("lm_head") and all other linear ones quantized so.
 Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order = false);

@@ -211,4 +211,9 @@ void SimulatedActivations::attach_end(Hooks& hooks, const std::shared_ptr<Pass>&
   });
 }
 
+AttachInterventions interventions_of(const SimulatedActivations* activations) {
+  if (!activations) return {};
+  return [activations](Hooks& hooks, const TokenBatch& batch) { activations->attach(hooks, batch); };
+}
+
 }  // namespace spikescope

@@ -8,6 +8,7 @@
 #include "hooks/hooks.h"
 #include "model/batch.h"
 #include "quant/activation_methods.h"
+#include "quant/evaluation_pass.h"
 #include "quant/quantizer.h"
 
 namespace spikescope {
@@ -50,5 +51,8 @@ class SimulatedActivations {
   std::vector<std::vector<float>> keys_, values_;       // [n_layers] k' and v' of all sets that live there; or empty
   std::vector<std::vector<SiteBasis>> bases_;           // [sites][n_layers]
 };
+
+/// What evaluations attach (null: nothing). `activations` has to live as long as the function.
+AttachInterventions interventions_of(const SimulatedActivations* activations);
 
 }  // namespace spikescope

@@ -107,4 +107,35 @@ Json task_json(const TaskRows& rows, const std::vector<ChoiceScores>& scores) {
           {"rows", scores.size()}};
 }
 
+double mean_accuracy(const Json& tasks) {
+  double sum = 0.0;
+  for (const Json& task : tasks) sum += task.at("acc").get<double>();
+  return sum / static_cast<double>(tasks.size());
+}
+
+Json zero_shot_json(const ZeroShot& model, std::span<const TaskRows> tasks, const EvaluationPass& pass) {
+  double all = 0.0, done = 0.0, squares = 0.0;
+  for (const TaskRows& rows : tasks) all += static_cast<double>(rows.questions.size());
+  Json by_name = Json::object();
+  for (const TaskRows& rows : tasks) {
+    EvaluationPass part = pass;
+    const auto questions = static_cast<double>(rows.questions.size());
+    if (pass.progress)
+      part.progress = [&pass, before = done / all, share = questions / all](double fraction) {
+        pass.progress(before + fraction * share);
+      };
+    std::vector<ChoiceScores> scores;
+    score_questions(model, rows, scores, part);
+    done += questions;
+    Json task = task_json(rows, scores);
+    const double error = number_or_nan(task.at("acc_se"));
+    squares += error * error;
+    by_name[std::string(rows.task->name)] = std::move(task);
+  }
+  const double error = std::sqrt(squares) / static_cast<double>(tasks.size());
+  return {{"average", number_or_null(mean_accuracy(by_name))},
+          {"average_se", number_or_null(error)},
+          {"tasks", std::move(by_name)}};
+}
+
 }  // namespace spikescope

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "../planted_model.h"
+#include "io/hdf5.h"
 #include "io/json.h"
 #include "io/output_file.h"
 #include "program.h"
@@ -249,6 +250,109 @@ TEST_F(Quantize, ComparesWeightsAndActivationsInOneTable) {
   size_t with_weights = 0;
   for (const Json& row : rows) with_weights += row.at("bits_weight") == 4;
   EXPECT_EQ(2 * with_weights, rows.size()) << "every method with weights as they are, and quantized";
+}
+
+TEST_F(Quantize, LeavesATableAPageAndWhatTheReportShows) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  ASSERT_EQ(run_program({"run", "--model", path("model"), "--out", path("run"), "--prompt", "ABCDEFGHIJKLMNOP",
+                         "--prompt", "AQRSTUVWXYZ"})
+                .exit_code,
+            0);
+  const ProgramResult result = quantize(
+      {"--compare", "--bits-activation", "8", "4", "--bits-weight", "4", "--group", "8", "--out", path("run")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("insertquant"), HasSubstr("page: ")));
+  const Json json = read_json_file(folder_ / "run/results/quantize.json");
+  EXPECT_EQ(json.at("analysis"), "quantize");
+  EXPECT_EQ(json.at("windows"), 12);
+  EXPECT_EQ(json.at("tokens"), 12 * 32);
+  EXPECT_EQ(json.at("ids_sha256").get<std::string>().size(), 64u);
+  const Json& rows = json.at("rows");
+  // fp takes 4 bytes a weight; 4 bits with a float32 scale for each 8 are 1 byte; 4 x 7 matrices say their shape in 16.
+  EXPECT_EQ(rows.at(0).at("matrix_bytes"), 4 * (rows.back().at("matrix_bytes").get<int64_t>() - 28 * 16));
+  EXPECT_EQ(rows.at(0).at("matrix_bytes"), rows.at(1).at("matrix_bytes"));
+  EXPECT_EQ(rows.at(0).at("bytes").get<int64_t>() - rows.at(0).at("matrix_bytes").get<int64_t>(),
+            rows.back().at("bytes").get<int64_t>() - rows.back().at("matrix_bytes").get<int64_t>());
+  const H5File arrays = H5File::open(folder_ / "run/results/quantize.h5");
+  EXPECT_THAT(arrays.shape("/nll"), ::testing::ElementsAre(static_cast<int64_t>(rows.size()), 12));
+
+  const std::string page = read_file(folder_ / "run/quantize/index.html");
+  for (const char* part : {"model, quantized", "Perplexity as it is", "Least loss at A8 W4", "rotation-insertquant",
+                           "Rise of the loss by method and bits", "--compare"})
+    EXPECT_THAT(page, HasSubstr(part));
+  for (const char* file : {"figures/quantize-perplexity.svg", "figures/quantize-loss.pdf",
+                           "figures/quantize-largest.png", "quantize.csv", "quantize.md"})
+    EXPECT_TRUE(fs::exists(folder_ / "run/quantize" / file)) << file;
+  EXPECT_THAT(read_file(folder_ / "run/quantize/quantize.csv"), HasSubstr("\r\ninsertquant,8,,"));
+  EXPECT_THAT(read_file(folder_ / "run/quantize/quantize.md"), HasSubstr("| insertquant | 8 | – |"));
+
+  ASSERT_EQ(run_program({"report", path("run"), "--still"}).exit_code, 0);
+  std::string report = read_file(folder_ / "run/report/index.html");
+  EXPECT_THAT(report, AllOf(HasSubstr("Quantization"), HasSubstr("Perplexity by method and bits")));
+  const ProgramResult notebook = run_program({"notebook", path("run")});
+  EXPECT_THAT(notebook.err, Not(HasSubstr("no cell draws")));
+
+  // A table of another model is not shown as if it were of this one.
+  testing::write_planted_model(folder_ / "model", 0.5f);
+  ASSERT_EQ(run_program({"quantize", "--model", path("model"), "--bits-weight", "8", "--group", "8", "--text",
+                         path("text"), "--windows", "2", "--length", "32", "--out", path("run")})
+                .exit_code,
+            0);
+  ASSERT_EQ(run_program({"report", path("run"), "--still"}).exit_code, 0);
+  report = read_file(folder_ / "run/report/index.html");
+  EXPECT_THAT(report, AllOf(HasSubstr("other weights"), Not(HasSubstr("Perplexity by method and bits"))));
+}
+
+TEST_F(Quantize, AsksQuestionsOfEveryRow) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  fs::create_directories(folder_ / "tasks");
+  const std::string question = R"({"question": "ABC", "choices": ["yes it is", "no", "MNO"], "label": 2})";
+  testing::write_text(folder_ / "tasks/piqa.jsonl", question + "\n" + question + "\n");
+  testing::write_text(folder_ / "tasks/openbookqa.jsonl", question + "\n");
+  const ProgramResult result =
+      quantize({"--method", "naive", "--method", "insertquant", "--tasks", path("tasks"), "--rows", "1", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("no arc_easy.jsonl in"));
+  const Json rows = parse_json(result.out, "standard output").at("rows");
+  ASSERT_EQ(rows.size(), 3u);
+  for (const Json& row : rows) {
+    const Json& answers = row.at("zero_shot");
+    ASSERT_EQ(answers.at("tasks").size(), 2u);
+    EXPECT_EQ(answers.at("tasks").at("piqa").at("rows"), 1);
+    EXPECT_DOUBLE_EQ(answers.at("average"), (answers.at("tasks").at("piqa").at("acc").get<double>() +
+                                             answers.at("tasks").at("openbookqa").at("acc").get<double>()) /
+                                                2);
+  }
+  // The first row answers as the model does by itself.
+  const ProgramResult alone =
+      run_program({"evaluate", "--model", path("model"), "--tasks", path("tasks"), "--rows", "1", "--json"});
+  ASSERT_EQ(alone.exit_code, 0) << alone.err;
+  const Json evaluated = parse_json(alone.out, "standard output");
+  EXPECT_EQ(evaluated.at("mean_acc"), rows.at(0).at("zero_shot").at("average"));
+  EXPECT_EQ(evaluated.at("tasks").at("piqa").at("acc_norm"),
+            rows.at(0).at("zero_shot").at("tasks").at("piqa").at("acc_norm"));
+
+  const ProgramResult people = quantize({"--method", "naive", "--tasks", path("tasks"), "--task", "piqa"});
+  EXPECT_THAT(people.out, HasSubstr("answers (se)"));
+  expect_failure(quantize({"--method", "naive", "--task", "piqa"}), 2, "--tasks DIR, which is missing");
+  expect_failure(quantize({"--method", "naive", "--tasks", path("nothing")}), 1, "no file of a task");
+}
+
+TEST_F(Quantize, WritesTheTableAsTheFilesNameSays) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const auto to = [&](const char* name) { return quantize({"--method", "naive", "--out", path(name)}); };
+  for (const char* name : {"table.json", "table.csv", "table.md"}) EXPECT_EQ(to(name).exit_code, 0) << name;
+  EXPECT_EQ(read_json_file(folder_ / "table.json").at("rows").size(), 2u);
+  EXPECT_THAT(read_file(folder_ / "table.csv"), HasSubstr("\r\nnaive,8,,"));
+  EXPECT_THAT(read_file(folder_ / "table.md"), HasSubstr("| naive | 8 | – |"));
+  expect_failure(to("text"), 2, "name a folder, or a file .json, .csv or .md");
+  expect_failure(run_program({"quantize", "--model", path("model"), "--bits-weight", "4", "--group", "8", "--save",
+                              path("saved"), "--out", path("table")}),
+                 2, "no table without --text");
+  EXPECT_FALSE(fs::exists(folder_ / "saved"));
+  expect_failure(run_program({"quantize", "--model", path("model"), "--bits-weight", "4", "--group", "8", "--text",
+                              path("text"), "--length", "513"}),
+                 2, "the model's context is 512");
 }
 
 /// A Python with torch, transformers and safetensors; empty: none.

@@ -38,6 +38,15 @@ TokenBatch windows(int count, int length, unsigned seed) {
   return batch;
 }
 
+/// The same as windows of a text.
+TextWindows text_windows(int count, int length, unsigned seed) {
+  TextWindows text;
+  text.length = length;
+  text.ids = windows(count, length, seed).ids;
+  text.bytes.assign(static_cast<size_t>(count), length - 1);
+  return text;
+}
+
 class InsertQuant : public ::testing::Test {
  protected:
   std::unique_ptr<Checkpoint> open(float cancelled) {
@@ -171,7 +180,7 @@ TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
     const SpikeTemplates templates = calibrated(*checkpoint);
     ASSERT_EQ(templates.sets.size(), 1u);
     EXPECT_EQ(templates.sets[0].course.reaches_end, cancelled < 1.0f);
-    const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+    const LossComparison comparison(checkpoint->weights(), text_windows(8, 32, 2), [](double) {});
     EXPECT_GT(comparison.reference().largest_h[0], 6000.0);
     for (const bool with_residual : {false, true}) {
       ActivationPlan plan = plan_of(find_activation_method("templates"), 8, templates);
@@ -189,14 +198,14 @@ TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
 TEST_F(InsertQuant, KeepsTheLossWhereANaiveScaleDoesNot) {
   const auto checkpoint = open(1.0f);
   const SpikeTemplates templates = calibrated(*checkpoint);
-  const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+  const LossComparison comparison(checkpoint->weights(), text_windows(8, 32, 2), [](double) {});
   // How far the windows' losses are from the reference's; a model of random weights may also gain from what is lost.
   const auto distance = [&](const char* method) {
     const ActivationPlan plan = plan_of(find_activation_method(method), 8, templates);
     const LossesOfPass pass = run(comparison, *checkpoint, templates, plan);
     double sum = 0.0;
-    for (size_t window = 0; window < pass.sums.size(); ++window)
-      sum += std::abs(pass.sums[window] - comparison.reference().sums[window]);
+    for (size_t window = 0; window < pass.windows.size(); ++window)
+      sum += std::abs(pass.windows[window].nll - comparison.reference().windows[window].nll);
     return sum;
   };
   const double naive = distance("naive");

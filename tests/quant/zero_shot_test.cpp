@@ -187,6 +187,44 @@ TEST_F(Tasks, CountRightAnswers) {
   EXPECT_TRUE(task_json(blank, {{-1, -2}}).at("acc_norm").is_null());
 }
 
+TEST_F(Tasks, OfAFolder) {
+  EXPECT_THAT(error_of([&] { read_tasks(folder_.path(), {}, {}); }), HasSubstr("no file of a task here (arc_easy"));
+  for (const char* task : {"piqa", "openbookqa"}) read(task, std::string(kRow) + "\n" + kRow);
+  const TaskFolder all = read_tasks(folder_.path(), {}, 1);
+  ASSERT_THAT(all.tasks, SizeIs(2));
+  EXPECT_EQ(all.tasks[0].task->name, "piqa") << "in the order of the table";
+  EXPECT_THAT(all.tasks[0].questions, SizeIs(1));
+  EXPECT_THAT(all.missing, SizeIs(4));
+  const std::vector<std::string> named = {"openbookqa", "openbookqa"};
+  const TaskFolder one = read_tasks(folder_.path(), named, {});
+  EXPECT_THAT(one.tasks, SizeIs(1));
+  EXPECT_THAT(one.missing, SizeIs(0));
+  const std::vector<std::string> missing = {"winogrande"};
+  EXPECT_THAT(error_of([&] { read_tasks(folder_.path(), missing, {}); }), HasSubstr("winogrande.jsonl"));
+}
+
+TEST_F(TinyZeroShot, AveragesOverTasks) {
+  const std::string other = R"({"question": "Why", "choices": ["a", "b"], "label": 0})";
+  const std::vector<TaskRows> two = {read("piqa", std::string(kRow) + "\n" + other + "\n" + other),
+                                     read("openbookqa", other + "\n" + kRow)};
+  std::vector<double> fractions;
+  const ZeroShot model{checkpoint_->weights(), *tokenizer_, {}};
+  const Json json = zero_shot_json(model, two, {.progress = [&](double f) { fractions.push_back(f); }});
+  EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+  EXPECT_DOUBLE_EQ(fractions.back(), 1.0);
+  double sum = 0.0, squares = 0.0;
+  for (const TaskRows& rows : two) {
+    const Json& task = json.at("tasks").at(std::string(rows.task->name));
+    EXPECT_EQ(task, task_json(rows, score(rows)));
+    sum += task.at("acc").get<double>();
+    squares += std::pow(task.at("acc_se").get<double>(), 2);
+  }
+  EXPECT_DOUBLE_EQ(json.at("average"), sum / 2);
+  EXPECT_DOUBLE_EQ(json.at("average_se"), std::sqrt(squares) / 2);
+  EXPECT_DOUBLE_EQ(mean_accuracy(json.at("tasks")), sum / 2);
+  EXPECT_TRUE(std::isnan(mean_accuracy(Json::object())));
+}
+
 /// lm-evaluation-harness 0.4.13 on SmolLM2-135M-Instruct.
 TEST(SmolLM2ZeroShot, AgreesWithTheHarness) {
   SKIP_WITHOUT_SMOLLM2();
