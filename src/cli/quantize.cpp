@@ -12,6 +12,7 @@
 #include "io/output_file.h"
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
+#include "model/int8_product.h"
 #include "model/runner.h"
 #include "quant/activation_losses.h"
 #include "quant/recipe.h"
@@ -29,7 +30,7 @@ struct Options {
   Recipe recipe;
   std::vector<std::string> methods;
   std::vector<int> bits_activation = {8}, bits_weight;
-  bool compare = false;
+  bool compare = false, real = false;
   Dtype dtype = Dtype::float32;
 };
 
@@ -37,8 +38,10 @@ struct Options {
 struct Run {
   WeightChoice weights;
   ActivationRecipe activations;
+  bool real = false;  ///< in whole numbers, not simulated
 
   std::string name() const {
+    if (real) return activations.method + " (int8)";
     return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
   }
   bool quantizes_activations() const {
@@ -67,6 +70,7 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
       for (const int activation_bits : options.bits_activation) {
         run.activations.bits = activation_bits;
         runs.push_back(run);
+        if (options.real && run.weights.quantizes() && run.quantizes_activations()) runs.emplace_back(run).real = true;
         if (!run.quantizes_activations()) break;
       }
     }
@@ -74,6 +78,8 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
   if (runs.empty())
     fail_usage(
         "quantize: say --method NAME for activations, --bits-weight N for weights, or --compare for all methods");
+  if (options.real && std::none_of(runs.begin(), runs.end(), [](const Run& run) { return run.real; }))
+    fail_usage("--real needs weights and activations that are rounded: say --bits-weight 8 and --method NAME");
   return runs;
 }
 
@@ -110,6 +116,8 @@ class Quantization {
       check_prompts(calibration_, checkpoint_->architecture());
     }
     prepare_products(options_.dtype, checkpoint_->architecture(), session_);
+    for (const Run& run : runs_)
+      if (run.real) check_int8_products(run.activations.bits);
     if (windows_) {
       comparison_.emplace(checkpoint_->weights(), *windows_, at_work("fp"));
       keep({}, comparison_->row(comparison_->reference()));
@@ -143,11 +151,22 @@ class Quantization {
       if (!run.activations.quantizes()) continue;
       if (!templates_)
         fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
-      SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+      const SimulatedActivations activations(checkpoint_->architecture(), *templates_,
+                                             activation_plan(run.activations, *templates_));
+      if (run.real) check_real(run, activations);
     }
     if (options_.save.empty()) return;
-    if (runs_.size() != 1 || !runs_[0].weights.quantizes())
+    if (std::count_if(runs_.begin(), runs_.end(), [](const Run& run) { return !run.real; }) != 1 ||
+        !runs_[0].weights.quantizes())
       fail_usage("--save writes one model: say one --bits-weight, and one --method and --bits-activation at most");
+  }
+
+  void check_real(const Run& run, const SimulatedActivations& activations) const {
+    if (!options_.text.text_file) fail_usage("--real measures perplexity: say --text FILE");
+    if (const WeightFormat format = weight_recipe(run.weights).rounding.format;
+        !format.symmetric || format.scope == WeightFormat::Scope::group)
+      fail_usage("--real takes weights with one scale a row or tensor: say --group channel, no --asymmetric-weights");
+    activations.int8_inputs();
   }
 
   std::function<void(double)> at_work(std::string name) {
@@ -174,8 +193,9 @@ class Quantization {
       std::optional<SimulatedActivations> activations;
       if (run.activations.quantizes())
         activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
-      Json row =
-          comparison_->row(comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name())));
+      Json row = comparison_->row(
+          comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name()), run.real));
+      if (run.real) row["int8"] = int8_kernel();
       if (bytes > 0) row["bytes"] = bytes;
       keep(run, std::move(row));
     }
@@ -186,6 +206,7 @@ class Quantization {
     WeightRecipe recipe = weight_recipe(run.weights);
     recipe.tokenizer = options_.tokenizer;
     const bool with_activations = options_.save == folder && run.activations.quantizes();
+    if (with_activations) save_inputs(run, recipe);
     recipe.companions = [&](const fs::path& to) {
       write_recipe(to, {run.activations, run.weights}, with_activations ? &*templates_ : nullptr);
     };
@@ -193,6 +214,9 @@ class Quantization {
         *checkpoint_, recipe, calibration_, folder,
         [&](double fraction, const std::string& part) { at_work(fmt::format("weights, {}", part))(fraction); });
     if (options_.save != folder) return summary.bytes;
+    if (recipe.inputs && !recipe.inputs->format.dynamic && !templates_->sets.empty() &&
+        find_activation_method(run.activations.method).spikes != Spikes::kept)
+      note(session_, "other programs read the scales of activations, but put no templates in the place of spikes");
     saved_ = {{"folder", folder.string()},
               {"weights", run.weights.method},
               {"format", recipe.rounding.format.text()},
@@ -207,6 +231,16 @@ class Quantization {
            "no tokenizer.json was written: this file's tokenizer has no such form here; give --tokenizer FOLDER "
            "of the model's Hugging Face folder");
     return summary.bytes;
+  }
+
+  /// Weights of 8 bits and the scales of activations in the layout that others multiply whole numbers with.
+  void save_inputs(const Run& run, WeightRecipe& recipe) const {
+    WeightFormat& format = recipe.rounding.format;
+    if (format.bits != 8 || !format.symmetric || format.scope == WeightFormat::Scope::group) return;
+    recipe.inputs =
+        SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_))
+            .saved_inputs();
+    if (recipe.inputs) format.packed = false;
   }
 
   void keep(const Run& run, Json measured) {
@@ -245,6 +279,7 @@ class Quantization {
     }
     if (!saved_.is_null()) json["saved"] = saved_;
     if (!options_.out.empty()) write_file(options_.out, json_text(json) + "\n");
+    if (!session_.json) print_speeds();
     if (session_.json) {
       fmt::print("{}\n", json_text(json));
     } else if (!saved_.is_null()) {
@@ -258,6 +293,16 @@ class Quantization {
         fmt::print(", of the layers' outputs {:.3e} on calibration text", saved_.at("output_error").get<double>());
       fmt::print("\n");
     }
+  }
+
+  /// What whole numbers bring, where some run used them.
+  void print_speeds() const {
+    if (std::none_of(runs_.begin(), runs_.end(), [](const Run& run) { return run.real; })) return;
+    fmt::print("products of 8 bits: {}; others: {} in {}\n", int8_kernel(), product_kernel(),
+               dtype_name(options_.dtype));
+    for (const Json& row : rows_)
+      fmt::print("  {:<24}{:>10.0f} tokens/s\n", row.at("method").get<std::string>(),
+                 row.at("tokens_per_second").get<double>());
   }
 
   const Options& options_;
@@ -384,6 +429,8 @@ Examples:
     --bits-activation 8 6 4 --bits-weight 4
   spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
     --override down_in:1,2,9,10=dynamic --override o_in=none
+  spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
+    --bits-weight 8 --real
   spikescope quantize --model smollm2-135m --bits-weight 4 --weights gptq --calibration wiki.valid.txt --save w4)",
       table_text(activation_methods()), table_text(clip_kinds())));
   auto options = std::make_shared<Options>();
@@ -398,10 +445,17 @@ Examples:
   add_windows(*command, "text", options->text, "Text to predict");
   add_activation_options(*command, *options);
   add_weight_options(*command, *options);
+  command
+      ->add_flag("--real", options->real,
+                 "Also compute in whole numbers of 8 bits, with LibTorch's quantized kernels, what is simulated "
+                 "(--group channel if none is said)")
+      ->group("Evaluation");
   add_bos_option(*command, options->bos);
   add_dtype_option(*command, options->dtype);
-  command->callback(
-      [options, &session] { session.action = [options, &session] { return quantize(*options, session); }; });
+  command->callback([options, command, &session] {
+    if (options->real && command->count("--group") == 0) options->recipe.weights.group = "channel";
+    session.action = [options, &session] { return quantize(*options, session); };
+  });
 }
 
 }  // namespace spikescope

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/fail.h"
-#include "torch/torch_backend.h"
+#include "model/torch_library.h"
 
 namespace spikescope {
 namespace {
@@ -28,24 +28,6 @@ std::string own_folder() {
   if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
   const std::string path = info.dli_fname;
   return path.substr(0, path.rfind('/'));
-}
-
-const SpikescopeTorchBackend& torch_backend() {
-  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
-    // Global, so that the BLAS behind LibTorch can be asked about itself.
-    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
-    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
-    for (const char* up : {"/", "/../"})
-      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
-    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
-    const auto entry =
-        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
-    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
-    entry()->set_threads(omp_get_max_threads());
-    backend_loaded = true;
-    return *entry();
-  }();
-  return backend;
 }
 
 SpikescopeMatrix matrix(const ConstMatrixView& m) {
@@ -79,6 +61,24 @@ int available_cores() {
 }
 
 }  // namespace
+
+const SpikescopeTorchBackend& torch_backend() {
+  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
+    // Global, so that the BLAS behind LibTorch can be asked about itself.
+    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
+    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
+    for (const char* up : {"/", "/../"})
+      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
+    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
+    const auto entry =
+        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
+    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
+    entry()->set_threads(omp_get_max_threads());
+    backend_loaded = true;
+    return *entry();
+  }();
+  return backend;
+}
 
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
   torch_backend().multiply(matrix(a), transposed(b), matrix(out));

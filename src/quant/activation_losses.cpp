@@ -49,9 +49,11 @@ LossComparison::LossComparison(const ModelWeights& weights, TokenBatch batch,
   }
 }
 
-LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const {
+LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer,
+                                 std::span<const BlockInt8Inputs> int8) const {
   RunOptions options;
   options.losses = true;
+  options.int8 = int8;
   const RunResult result = run_model(weights, batch_, hooks, observer, options);
   LossesOfPass pass;
   pass.seconds = result.seconds;
@@ -69,11 +71,14 @@ LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks
 }
 
 LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations,
-                                 const std::function<void(double)>& progress) const {
+                                 const std::function<void(double)>& progress, bool int8) const {
+  using RoundedBy = SimulatedActivations::RoundedBy;
   Hooks hooks;
-  if (activations) activations->attach(hooks, batch_);
+  if (activations) activations->attach(hooks, batch_, int8 ? RoundedBy::products : RoundedBy::hooks);
+  const std::vector<BlockInt8Inputs> inputs =
+      activations && int8 ? activations->int8_inputs() : std::vector<BlockInt8Inputs>();
   StateObserver observer(thresholds_.size(), progress);
-  LossesOfPass pass = run(weights, hooks, observer);
+  LossesOfPass pass = run(weights, hooks, observer, inputs);
   std::vector<uint8_t> spikes(spikes_.size());
   for (size_t block = 0; block < thresholds_.size(); ++block)
     for (size_t token = 0; token < spikes.size(); ++token) {
@@ -101,7 +106,8 @@ Json LossComparison::row(const LossesOfPass& pass) const {
               {"perplexity_without_position0", std::exp(window_mean(later, later_counts).mean)},
               {"largest_h", *std::max_element(pass.largest_h.begin(), pass.largest_h.end())},
               {"new_spikes", pass.new_spike_tokens},
-              {"seconds", pass.seconds}};
+              {"seconds", pass.seconds},
+              {"tokens_per_second", static_cast<double>(batch_.ids.size()) / pass.seconds}};
   row["blocks"] = Json::array();
   for (size_t block = 0; block < pass.largest_h.size(); ++block)
     row["blocks"].push_back(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "io/json.h"
@@ -31,16 +32,19 @@ class LossComparison {
   LossComparison(const ModelWeights& weights, TokenBatch batch, const std::function<void(double)>& progress);
 
   const LossesOfPass& reference() const { return reference_; }
-  /// A pass with these weights, of the same architecture, and activations (null: as they are).
+  /// A pass with these weights, of the same architecture, and activations (null: as they are). `int8`: the activations
+  /// are not simulated; linear layers multiply in whole numbers (SimulatedActivations::int8_inputs).
   LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
-                   const std::function<void(double)>& progress) const;
+                   const std::function<void(double)>& progress, bool int8 = false) const;
   /// The keys that rows of comparisons have: perplexity, nll, nll_se, dnll, dnll_se (paired over windows),
-  /// perplexity_without_position0, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds.
+  /// perplexity_without_position0, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds,
+  /// tokens_per_second (of the whole pass, with weights and head).
   Json row(const LossesOfPass& pass) const;
 
  private:
   class StateObserver;
-  LossesOfPass run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const;
+  LossesOfPass run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer,
+                   std::span<const BlockInt8Inputs> int8 = {}) const;
 
   const TokenBatch batch_;
   std::vector<double> counts_;      // [windows] predictions

@@ -9,6 +9,7 @@
 #include "families/checkpoint.h"
 #include "model/batch.h"
 #include "quant/gptq.h"
+#include "quant/simulated_activations.h"
 
 namespace spikescope {
 
@@ -17,6 +18,9 @@ struct WeightRecipe {
   Rounding rounding = {.format = {.bits = 4, .scope = WeightFormat::Scope::group, .group = 64}};
   /// Round by GPTQ, with the inputs that calibration tokens make; else to nearest.
   std::optional<GptqOptions> gptq;
+  /// How the layers read their inputs, for those who load the checkpoint. Not with experts, whose inputs have no
+  /// scales.
+  std::optional<SavedInputs> inputs = {};
   std::filesystem::path tokenizer;  ///< folder whose tokenizer files go along; empty: the checkpoint's own
   /// Writes what else belongs into the folder, before it gets its name; may be empty.
   std::function<void(const std::filesystem::path& folder)> companions = {};
@@ -49,7 +53,9 @@ using WeightProgress = std::function<void(double fraction, const std::string& pa
 WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe& recipe, const TokenBatch& calibration,
                                const std::filesystem::path& out, const WeightProgress& progress = {});
 
-/// `quantization_config` for layers named in `ignore` ("lm_head") and all other linear ones quantized so.
-Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order = false);
+/// `quantization_config` for layers named in `ignore` ("lm_head") and all other linear ones quantized so, with inputs
+/// of such a format (null: as they are).
+Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order = false,
+                         const ActivationFormat* inputs = nullptr);
 
 }  // namespace spikescope

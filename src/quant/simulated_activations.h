@@ -3,14 +3,23 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "families/compressed_tensors.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
+#include "model/int8_product.h"
 #include "quant/activation_methods.h"
 #include "quant/quantizer.h"
 
 namespace spikescope {
+
+/// Grids of what the linear layers read, as a checkpoint of compressed-tensors says it.
+struct SavedInputs {
+  ActivationFormat format;
+  std::vector<std::vector<ActivationScale>> scales = {};  ///< [sites][blocks]; empty: made as the values come
+};
 
 class SimulatedActivations {
  public:
@@ -19,9 +28,20 @@ class SimulatedActivations {
   /// the bits asked for, and as require_sites(); Error for a site without samples or with a range that is not finite.
   SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates, ActivationPlan plan);
 
+  /// Who rounds values: the interventions, or the products that read them (int8_inputs()).
+  enum class RoundedBy : uint8_t { hooks, products };
   /// Adds the interventions of one pass over the batch, which has a state of its own: which tokens are spike tokens is
   /// found in the pass itself, in the block where their spikes would be born.
-  void attach(Hooks& hooks, const TokenBatch& batch) const;
+  void attach(Hooks& hooks, const TokenBatch& batch, RoundedBy rounded_by = RoundedBy::hooks) const;
+
+  /// The same grids for products in whole numbers (RunOptions::int8), [blocks]. Throws UsageError for what such
+  /// products cannot be: more than 8 bits, rotated values, templates that are not rounded, ranges of each token that
+  /// are asymmetric, experts, latent attention; and where nothing is rounded.
+  std::vector<BlockInt8Inputs> int8_inputs() const;
+
+  /// What a checkpoint can say of them: 8 bits at all sites, all static or all of each token, not rotated; else
+  /// nothing. Nothing either for experts and latent attention, where layers read what is no site.
+  std::optional<SavedInputs> saved_inputs() const;
 
  private:
   struct Pass;
@@ -32,6 +52,7 @@ class SimulatedActivations {
   void attach_spikes(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_templates(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
+  Int8Inputs int8_inputs(Site site, int layer) const;
   void quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const;
 
   const Architecture& architecture_;
