@@ -167,20 +167,19 @@ class Evaluator {
   }
 
   EvaluationPass pass(const Subject& subject, double tokens, std::string part) {
-    return {.attach = interventions_of(subject.activations ? &subject.activations->simulated() : nullptr),
-            .batch_tokens = options_.batch_tokens,
-            .progress =
-                [this, tokens, part = std::move(part)](double fraction) {
-                  if (interrupt_.interrupted())
-                    fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
-                                                          : "go on with the same command and --resume");
-                  const double now = done_ + fraction * tokens;
-                  progress_.update(now / all_, part);
-                },
-            .kept =
-                [this] {
-                  if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
-                }};
+    EvaluationPass pass = pass_with(subject.activations ? &subject.activations->simulated() : nullptr);
+    pass.batch_tokens = options_.batch_tokens;
+    pass.progress = [this, tokens, part = std::move(part)](double fraction) {
+      if (interrupt_.interrupted())
+        fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
+                                              : "go on with the same command and --resume");
+      const double now = done_ + fraction * tokens;
+      progress_.update(now / all_, part);
+    };
+    pass.kept = [this] {
+      if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
+    };
+    return pass;
   }
 
   Json to_keep() const {

@@ -12,6 +12,7 @@
 #include "cli/quantization_output.h"
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
+#include "model/int8_product.h"
 #include "quant/template_file.h"
 
 namespace fs = std::filesystem;
@@ -56,6 +57,8 @@ class Quantization {
       calibration_ = window_batch(text, 0, text.count());
     }
     prepare_products(options_.dtype, checkpoint_->architecture(), session_);
+    for (const QuantizationRow& row : rows_)
+      if (row.real) check_int8_products(row.activations.bits);
     began_ = std::chrono::steady_clock::now();
     if (windows) {
       meter_.emplace(*checkpoint_, tokenizer, *windows, std::move(tasks_), at_work("fp"));
@@ -95,16 +98,27 @@ class Quantization {
       if (!row.activations.quantizes()) continue;
       if (!templates_)
         fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", row.activations.method);
-      SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(row.activations, *templates_));
+      const SimulatedActivations activations(checkpoint_->architecture(), *templates_,
+                                             activation_plan(row.activations, *templates_));
+      if (row.real) check_real(row, activations);
     }
     if (options_.save.empty()) return;
-    if (rows_.size() != 1 || !rows_[0].weights.quantizes())
+    if (std::count_if(rows_.begin(), rows_.end(), [](const QuantizationRow& row) { return !row.real; }) != 1 ||
+        !rows_[0].weights.quantizes())
       fail_usage("--save writes one model: say one --bits-weight, and one --method and --bits-activation at most");
     if (rows_[0].rotates())
       fail_usage(
           "--save: with method '{}' weights are rounded after a rotation, which compressed-tensors has no word for; "
           "choose a method that does not rotate",
           rows_[0].activations.method);
+  }
+
+  void check_real(const QuantizationRow& row, const SimulatedActivations& activations) const {
+    if (!options_.text.text) fail_usage("--real measures perplexity: say --text FILE");
+    if (const WeightFormat format = weight_recipe(row.weights).rounding.format;
+        !format.symmetric || format.scope == WeightFormat::Scope::group)
+      fail_usage("--real takes weights with one scale a row or tensor: say --group channel, no --asymmetric-weights");
+    activations.int8_inputs();
   }
 
   std::function<void(double)> at_work(std::string name) {
@@ -141,6 +155,7 @@ class Quantization {
     }
     recipe.tokenizer = options_.tokenizer;
     const bool with_activations = options_.save == folder && row.activations.quantizes();
+    if (with_activations) save_inputs(row, recipe);
     recipe.companions = [&](const fs::path& to) {
       write_recipe(to, {row.activations, row.weights}, with_activations ? templates() : nullptr);
     };
@@ -148,6 +163,9 @@ class Quantization {
         *checkpoint_, recipe, calibration_, folder,
         [&](double fraction, const std::string& part) { at_work(fmt::format("weights, {}", part))(fraction); });
     if (options_.save != folder) return summary;
+    if (recipe.inputs && !recipe.inputs->format.dynamic && !templates_->sets.empty() &&
+        find_activation_method(row.activations.method).spikes != Spikes::kept)
+      note(session_, "other programs read the scales of activations, but put no templates in the place of spikes");
     saved_ = {{"folder", folder.string()},
               {"weights", row.weights.method},
               {"format", recipe.rounding.format.text()},
@@ -162,6 +180,16 @@ class Quantization {
            "no tokenizer.json was written: this file's tokenizer has no such form here; give --tokenizer FOLDER "
            "of the model's Hugging Face folder");
     return summary;
+  }
+
+  /// Weights of 8 bits and the scales of activations in the layout that others multiply whole numbers with.
+  void save_inputs(const QuantizationRow& row, WeightRecipe& recipe) const {
+    WeightFormat& format = recipe.rounding.format;
+    if (format.bits != 8 || !format.symmetric || format.scope == WeightFormat::Scope::group) return;
+    recipe.inputs =
+        SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(row.activations, *templates_))
+            .saved_inputs();
+    if (recipe.inputs) format.packed = false;
   }
 
   void keep(MeasuredRow row) {
@@ -191,6 +219,7 @@ class Quantization {
     }
     if (!saved_.is_null()) json["saved"] = saved_;
     const fs::path page = write_table(options_.out, json, measured_, session_);
+    if (!session_.json) print_speeds();
     if (session_.json) {
       if (!page.empty()) {
         json["page"] = page.string();
@@ -201,6 +230,16 @@ class Quantization {
     }
     if (!saved_.is_null()) print_saved_model(saved_);
     if (!page.empty()) fmt::print("page: {}\n", page.string());
+  }
+
+  /// What whole numbers bring, where some run used them.
+  void print_speeds() const {
+    if (std::none_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) { return row.real; })) return;
+    fmt::print("products of 8 bits: {}; others: {} in {}\n", int8_kernel(), product_kernel(),
+               dtype_name(options_.dtype));
+    for (const MeasuredRow& row : measured_)
+      fmt::print("  {:<24}{:>10.0f} tokens/s\n", row.json.at("method").get<std::string>(),
+                 row.json.at("tokens_per_second").get<double>());
   }
 
   const Options& options_;
@@ -331,6 +370,8 @@ Examples:
     --bits-activation 8 6 4 --bits-weight 4 --tasks tasks --rows 200 --out runs/smol
   spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
     --override down_in:1,2,9,10=dynamic --override o_in=none
+  spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
+    --bits-weight 8 --real
   spikescope quantize --model smollm2-135m --bits-weight 4 --weights gptq --calibration wiki.valid.txt --save w4)",
       table_text(activation_methods()), table_text(clip_kinds())));
   auto options = std::make_shared<Options>();
@@ -350,10 +391,17 @@ Examples:
   add_task_options(*command, options->tasks);
   add_activation_options(*command, *options);
   add_weight_options(*command, *options);
+  command
+      ->add_flag("--real", options->rows.real,
+                 "Also compute in whole numbers of 8 bits, with LibTorch's quantized kernels, what is simulated "
+                 "(--group channel if none is said)")
+      ->group("Evaluation");
   add_bos_option(*command, options->bos);
   add_dtype_option(*command, options->dtype);
-  command->callback(
-      [options, &session] { session.action = [options, &session] { return quantize(*options, session); }; });
+  command->callback([options, command, &session] {
+    if (options->rows.real && command->count("--group") == 0) options->rows.recipe.weights.group = "channel";
+    session.action = [options, &session] { return quantize(*options, session); };
+  });
 }
 
 }  // namespace spikescope

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/fail.h"
-#include "torch/torch_backend.h"
+#include "model/torch_library.h"
 
 namespace spikescope {
 namespace {
@@ -21,24 +21,6 @@ std::string own_folder() {
   if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
   const std::string path = info.dli_fname;
   return path.substr(0, path.rfind('/'));
-}
-
-const SpikescopeTorchBackend& torch_backend() {
-  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
-    // Global, so that the BLAS behind LibTorch can be asked about itself.
-    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
-    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
-    for (const char* up : {"/", "/../"})
-      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
-    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
-    const auto entry =
-        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
-    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
-    entry()->set_threads(threads());
-    backend_loaded = true;
-    return *entry();
-  }();
-  return backend;
 }
 
 SpikescopeMatrix matrix(const ConstMatrixView& m) {
@@ -61,9 +43,29 @@ void set_blas_threads(int count) {
     torch_backend().set_threads(count);
 }
 
-/// For a product on this thread. A BLAS with an OpenMP library of its own, as LibTorch brings along from PyPI, knows
-/// nothing of our threads and would start others for each of them.
-const SpikescopeTorchBackend& backend_here() {
+}  // namespace
+
+const SpikescopeTorchBackend& torch_backend() {
+  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
+    // Global, so that the BLAS behind LibTorch can be asked about itself.
+    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
+    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
+    for (const char* up : {"/", "/../"})
+      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
+    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
+    const auto entry =
+        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
+    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
+    entry()->set_threads(threads());
+    backend_loaded = true;
+    return *entry();
+  }();
+  return backend;
+}
+
+// An OpenMP library that LibTorch brings along, as that from PyPI does, knows nothing of our threads and would start
+// others for each of them.
+const SpikescopeTorchBackend& torch_backend_here() {
   const SpikescopeTorchBackend& backend = torch_backend();
   if (thread_index() > 0) {
     thread_local const bool told = (backend.set_threads(1), true);
@@ -72,14 +74,12 @@ const SpikescopeTorchBackend& backend_here() {
   return backend;
 }
 
-}  // namespace
-
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  backend_here().multiply(matrix(a), transposed(b), matrix(out));
+  torch_backend_here().multiply(matrix(a), transposed(b), matrix(out));
 }
 
 void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  backend_here().multiply(matrix(a), matrix(b), matrix(out));
+  torch_backend_here().multiply(matrix(a), matrix(b), matrix(out));
 }
 
 void set_threads(int threads) {

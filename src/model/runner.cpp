@@ -183,6 +183,10 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     residual = options.residual;
   }
 
+  const bool int8 = !options.int8.empty();
+  if (int8 && static_cast<int64_t>(options.int8.size()) != a.n_layers)
+    fail("inputs of {} blocks in whole numbers, but the model has {}", options.int8.size(), a.n_layers);
+
   const PromptLayout prompts(batch.offsets, batch.parents);
   const std::vector<PromptGroup> groups = groups_of(prompts, options.group_rows);
   int64_t largest_group = 0;
@@ -198,7 +202,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   for (int layer = options.first_layer; layer < layers; ++layer) {
     const auto loading = Clock::now();
     stream.loading(layer);
-    block_weights.load(weights, layer);
+    block_weights.load(weights, layer, int8 ? options.int8[static_cast<size_t>(layer)] : BlockInt8Inputs{});
     const bool experts = a.blocks[static_cast<size_t>(layer)].experts;  // converted as they are needed
     if (!experts) stream.loaded(layer);
     result.weight_seconds += seconds_since(loading);

@@ -26,7 +26,7 @@ LossComparison::LossComparison(const ModelWeights& weights, TextWindows windows,
                                const std::function<void(double)>& progress)
     : windows_(std::move(windows)) {
   Peaks peaks;
-  reference_ = run(weights, nullptr, progress, peaks);
+  reference_ = run(weights, nullptr, false, progress, peaks);
   spikes_.assign(windows_.ids.size(), 0);
   for (const std::vector<float>& block : peaks) {
     thresholds_.push_back(kNewSpikeFactor * lower_median({block.begin(), block.end()}));
@@ -34,11 +34,12 @@ LossComparison::LossComparison(const ModelWeights& weights, TextWindows windows,
   }
 }
 
-LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations,
+LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations, bool int8,
                                  const std::function<void(double)>& progress, Peaks& peaks) const {
   const auto began = std::chrono::steady_clock::now();
   peaks.resize(static_cast<size_t>(weights.architecture().n_layers));
-  EvaluationPass pass{.attach = interventions_of(activations), .progress = progress};
+  EvaluationPass pass = pass_with(activations, int8);
+  pass.progress = progress;
   pass.block_done = [&peaks](int layer, const TensorView& residual) {
     append_peaks(residual, peaks[static_cast<size_t>(layer)]);
   };
@@ -52,9 +53,9 @@ LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedAct
 }
 
 LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations,
-                                 const std::function<void(double)>& progress) const {
+                                 const std::function<void(double)>& progress, bool int8) const {
   Peaks peaks;
-  LossesOfPass pass = run(weights, activations, progress, peaks);
+  LossesOfPass pass = run(weights, activations, int8, progress, peaks);
   std::vector<uint8_t> spikes(spikes_.size());
   for (size_t block = 0; block < thresholds_.size(); ++block)
     for (size_t token = 0; token < spikes.size(); ++token) {
@@ -73,6 +74,7 @@ Json LossComparison::row(const LossesOfPass& pass) const {
   row["largest_h"] = *std::max_element(pass.largest_h.begin(), pass.largest_h.end());
   row["new_spikes"] = pass.new_spike_tokens;
   row["seconds"] = pass.seconds;
+  row["tokens_per_second"] = static_cast<double>(windows_.ids.size()) / pass.seconds;
   row["blocks"] = Json::array();
   for (size_t block = 0; block < pass.largest_h.size(); ++block)
     row["blocks"].push_back(

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "io/json.h"
@@ -33,16 +34,18 @@ class LossComparison {
 
   const TextWindows& windows() const { return windows_; }
   const LossesOfPass& reference() const { return reference_; }
-  /// The same with these weights, of the same architecture, and activations (null: as they are).
+  /// The same with these weights, of the same architecture, and activations (null: as they are). `int8`: these are not
+  /// simulated; linear layers multiply in whole numbers.
   LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
-                   const std::function<void(double)>& progress) const;
+                   const std::function<void(double)>& progress, bool int8 = false) const;
   /// The keys that rows of comparisons have: those of perplexity_json but for the text's bytes, those of
-  /// difference_json, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds.
+  /// difference_json, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds, tokens_per_second (of
+  /// the whole pass, with weights and head).
   Json row(const LossesOfPass& pass) const;
 
  private:
   using Peaks = std::vector<std::vector<float>>;  // [blocks][tokens] largest |h|
-  LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
+  LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations, bool int8,
                    const std::function<void(double)>& progress, Peaks& peaks) const;
 
   const TextWindows windows_;

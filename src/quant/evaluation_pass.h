@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
+#include "model/int8_product.h"
 
 namespace spikescope {
 
@@ -21,6 +23,7 @@ inline constexpr int64_t kBatchTokens = 8192;
 
 struct EvaluationPass {
   AttachInterventions attach = {};
+  std::vector<BlockInt8Inputs> int8 = {};  ///< RunOptions::int8
   int64_t batch_tokens = kBatchTokens;
   /// Fraction of what was missing at the call that is done, 0 to 1.
   std::function<void(double fraction)> progress = {};

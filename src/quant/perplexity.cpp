@@ -119,7 +119,8 @@ void measure_windows(const ModelWeights& weights, const TextWindows& windows, st
     if (pass.attach) pass.attach(hooks, batch);
     const auto share = [&](int64_t some) { return static_cast<double>(some) / static_cast<double>(count - begin); };
     BatchProgress observer(pass, share(first - begin), share(here));
-    const std::vector<float> all = run_model(weights, batch, hooks, observer, {.losses = true}).losses;
+    const std::vector<float> all =
+        run_model(weights, batch, hooks, observer, {.losses = true, .int8 = pass.int8}).losses;
     for (int64_t i = 0; i < here; ++i)
       losses.push_back(loss_of(
           std::span(all).subspan(static_cast<size_t>(i * windows.length), static_cast<size_t>(windows.predictions())),

@@ -1,8 +1,10 @@
 #include "quant/quantization_rows.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/fail.h"
+#include "model/int8_product.h"
 
 namespace spikescope {
 namespace {
@@ -18,6 +20,7 @@ double tokens_of_questions(const std::vector<TaskRows>& tasks) {
 }  // namespace
 
 std::string QuantizationRow::name() const {
+  if (real) return activations.method + " (int8)";
   return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
 }
 
@@ -61,6 +64,7 @@ std::vector<QuantizationRow> quantization_rows(const RowRequest& request, const 
       for (const int activation_bits : request.bits_activation) {
         row.activations.bits = activation_bits;
         rows.push_back(row);
+        if (request.real && row.weights.quantizes() && row.rounds_activations()) rows.emplace_back(row).real = true;
         if (!row.rounds_activations()) break;
       }
     }
@@ -68,6 +72,8 @@ std::vector<QuantizationRow> quantization_rows(const RowRequest& request, const 
   if (rows.empty())
     fail_usage(
         "quantize: say --method NAME for activations, --bits-weight N for weights, or --compare for all methods");
+  if (request.real && std::none_of(rows.begin(), rows.end(), [](const QuantizationRow& row) { return row.real; }))
+    fail_usage("--real needs weights and activations that are rounded: say --bits-weight 8 and --method NAME");
   return rows;
 }
 
@@ -109,8 +115,8 @@ MeasuredRow RowMeter::measure(const QuantizationRow& row, const ModelWeights& we
   if (row.activations.quantizes())
     activations.emplace(checkpoint_.architecture(), *templates, activation_plan(row.activations, *templates));
   const SimulatedActivations* simulated = activations ? &*activations : nullptr;
-  LossesOfPass losses =
-      losses_->run(weights, simulated, [&](double fraction) { progress(share_of_windows_ * fraction); });
+  LossesOfPass losses = losses_->run(
+      weights, simulated, [&](double fraction) { progress(share_of_windows_ * fraction); }, row.real);
   return finish(row, std::move(losses), weights, matrix_bytes, simulated, progress);
 }
 
@@ -124,9 +130,10 @@ MeasuredRow RowMeter::finish(const QuantizationRow& row, LossesOfPass losses, co
                {"bytes", sizes_.all - sizes_.matrices + matrix_bytes},
                {"matrix_bytes", matrix_bytes}};
   if (row.activations.quantizes() && row.activations.bits_kv > 0) json["bits_kv"] = row.activations.bits_kv;
+  if (row.real) json["int8"] = int8_kernel();
   json.update(losses_->row(losses));
   if (tasks_.empty()) return {std::move(json), std::move(losses)};
-  EvaluationPass pass{.attach = interventions_of(activations)};
+  EvaluationPass pass = pass_with(activations, row.real);
   pass.progress = [&](double fraction) { progress(share_of_windows_ + (1.0 - share_of_windows_) * fraction); };
   json["zero_shot"] = zero_shot_json({weights, tokenizer_, bos_}, tasks_, pass);
   return {std::move(json), std::move(losses)};

@@ -19,6 +19,7 @@ namespace spikescope {
 struct QuantizationRow {
   WeightChoice weights = {};
   ActivationRecipe activations = {};
+  bool real = false;  ///< computed in whole numbers, not simulated (model/int8_product.h)
 
   /// The method of activations, of weights where these stay as they are, or "fp".
   std::string name() const;
@@ -38,6 +39,7 @@ struct RowRequest {
   Recipe recipe = {};                     ///< of every row but for the two methods' names and bits
   std::vector<std::string> methods = {};  ///< of activations
   std::vector<int> bits_activation = {}, bits_weight = {};
+  bool real = false;     ///< besides, rows of rounded weights and activations in whole numbers
   bool compare = false;  ///< besides, all methods that the templates allow, and weights as they are
 };
 /// Rows with the same weights stand together, weights as they are first. `templates`: null where there are none. Throws

@@ -45,6 +45,9 @@ struct Unit {
   std::string module() const { return name.substr(0, name.size() - std::string_view(".weight").size()); }
 };
 
+/// Tensors beside a matrix that hold the grid of what its layer reads.
+constexpr const char *kInputScale = ".input_scale", *kInputZero = ".input_zero_point";
+
 /// Type in which a tensor that is not quantized is kept.
 std::string kept_type(const TensorInfo& tensor) {
   return tensor.format->safetensors.empty() ? "BF16" : std::string(tensor.format->safetensors);
@@ -101,7 +104,15 @@ class Plan {
     return names;
   }
 
+  /// The scale of what a quantized unit reads.
+  const ActivationScale& input_scale(const SavedInputs& inputs, const Unit& unit) const {
+    Site site = *linear_role(unit.keys[0].role)->site;
+    if (site == Site::mlp_in && a_.shared_norm) site = Site::attn_in;
+    return inputs.scales[static_cast<size_t>(site)][static_cast<size_t>(unit.keys[0].layer)];
+  }
+
   std::vector<TensorPlan> tensors(const WeightRecipe& recipe) const {
+    const std::optional<SavedInputs>& inputs = recipe.inputs;
     std::vector<TensorPlan> plan;
     const Rounding& rounding = recipe.rounding;
     const auto add = [&](const std::vector<Unit>& units) {
@@ -116,6 +127,9 @@ class Plan {
         }
         for (const StoredPart& part : stored_parts(unit.rows(), unit.columns(), rounding))
           plan.push_back({unit.module() + "." + part.suffix, part.shape, part.dtype});
+        if (!inputs || inputs->format.dynamic) continue;
+        plan.push_back({unit.module() + kInputScale, {1}, "F32"});
+        if (!inputs->format.symmetric) plan.push_back({unit.module() + kInputZero, {1}, "I8"});
       }
     };
     add(before_);
@@ -177,6 +191,8 @@ class Plan {
     if (unit.source->quantized)
       fail("{}: tensor '{}' is quantized already; give the original checkpoint", unit.source->file, unit.name);
     check_groups(recipe.rounding.format, unit.columns(), unit.name);
+    if (recipe.inputs && !linear_role(unit.keys[0].role)->site)
+      fail_usage("what '{}' ({}) reads has no scale that could be saved", unit.name, role_name(unit.keys[0].role));
     const std::optional<Site> site = linear_role(unit.keys[0].role)->site;
     if (recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes() && (!site || a_.latent))
       fail_usage(
@@ -324,6 +340,12 @@ void write_kept(const Plan& plan, const Unit& unit, SafetensorsWriter& writer) {
   writer.write(unit.name, floats_as(kept_type(*unit.source), plan.values(unit)));
 }
 
+/// Writes the grid of what a unit's layer reads.
+void write_input_scale(const Unit& unit, const ActivationScale& scale, bool symmetric, SafetensorsWriter& writer) {
+  writer.write(unit.module() + kInputScale, floats_as("F32", {&scale.scale, 1}));
+  if (!symmetric) writer.write(unit.module() + kInputZero, std::vector{static_cast<std::byte>(scale.zero_point)});
+}
+
 /// Adds sum (w - q)^2 and sum w^2.
 void add_errors(const std::vector<float>& values, const std::vector<float>& quantized, double& error, double& size) {
   for (size_t i = 0; i < values.size(); ++i) {
@@ -397,20 +419,25 @@ WeightSizes weight_sizes(const Checkpoint& checkpoint) {
   return sizes;
 }
 
-Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order) {
+Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order,
+                         const ActivationFormat* inputs) {
   const WeightFormat& format = rounding.format;
   Json weights = {{"num_bits", format.bits},       {"type", "int"},
                   {"symmetric", format.symmetric}, {"strategy", scope_name(format.scope)},
                   {"group_size", nullptr},         {"dynamic", false}};
   if (format.scope == WeightFormat::Scope::group) weights["group_size"] = format.group;
   if (act_order) weights["actorder"] = "weight";
+  Json activations = nullptr;
+  if (inputs)
+    activations = {{"num_bits", inputs->bits},     {"type", "int"},         {"symmetric", inputs->symmetric},
+                   {"strategy", inputs->strategy}, {"group_size", nullptr}, {"dynamic", inputs->dynamic}};
   const char* layout = format.packed ? "pack-quantized" : "int-quantized";
   return {{"quant_method", "compressed-tensors"},
           {"format", layout},
           {"quantization_status", "compressed"},
           {"config_groups",
            {{"group_0",
-             {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}, {"format", layout}}}}},
+             {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", activations}, {"format", layout}}}}},
           {"ignore", ignore}};
 }
 
@@ -430,7 +457,9 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
 
   const bool plain = recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes();
   write_config(checkpoint,
-               plain ? Json() : quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order),
+               plain ? Json()
+                     : quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order,
+                                           recipe.inputs ? &recipe.inputs->format : nullptr),
                folder);
   WeightSummary summary;
   summary.has_tokenizer = write_tokenizer(checkpoint, recipe.tokenizer, folder);
@@ -475,6 +504,8 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
       for (const StoredPart& part : quantized.back()->parts)
         writer.write(unit.module() + "." + part.suffix, part.bytes);
       summary.matrix_bytes += stored;
+      if (recipe.inputs && !recipe.inputs->format.dynamic)
+        write_input_scale(unit, plan.input_scale(*recipe.inputs, unit), recipe.inputs->format.symmetric, writer);
       ++summary.matrices;
       summary.values += unit.rows() * unit.columns();
       add_errors(values, read_tensor(quantized.back()->tensor), error, size);

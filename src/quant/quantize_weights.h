@@ -23,6 +23,9 @@ struct WeightRecipe {
   const SimulatedActivations* activations = nullptr;
   /// Whether GPTQ sees what layers read in the pass of these activations; else in that of the model as it is.
   bool as_run = true;
+  /// How the layers read their inputs, for those who load the checkpoint. Not with experts, whose inputs have no
+  /// scales.
+  std::optional<SavedInputs> inputs = {};
   std::filesystem::path tokenizer;  ///< folder whose tokenizer files go along; empty: the checkpoint's own
   /// Writes what else belongs into the folder, before it gets its name; may be empty.
   std::function<void(const std::filesystem::path& folder)> companions = {};
@@ -66,7 +69,9 @@ struct WeightSizes {
 };
 WeightSizes weight_sizes(const Checkpoint& checkpoint);
 
-/// `quantization_config` for layers named in `ignore` ("lm_head") and all other linear ones quantized so.
-Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order = false);
+/// `quantization_config` for layers named in `ignore` ("lm_head") and all other linear ones quantized so, with inputs
+/// of such a format (null: as they are).
+Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order = false,
+                         const ActivationFormat* inputs = nullptr);
 
 }  // namespace spikescope

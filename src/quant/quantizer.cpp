@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/nearest_whole.h"
 #include "base/parallel.h"
 #include "base/vectorized.h"
 
@@ -15,16 +16,10 @@ void check_bits(int bits) {
     fail("a quantizer of {} bits: expected {} to {}", bits, kFewestBits, kMostBits);
 }
 
-/// Nearest whole number, ties to even: adding 1.5 * 2^23 leaves no room for a fraction. For |x| < 2^22.
-inline float nearest(float x) {
-  constexpr float kShift = 12582912.0f;
-  return (x + kShift) - kShift;
-}
-
 /// `low`, `high`: the ends of the grid over the scale. They come before rounding, so that what is rounded is never
 /// large.
 inline float on_grid(float x, float inverse, float low, float high, float scale) {
-  return nearest(std::min(std::max(x * inverse, low), high)) * scale;
+  return nearest_whole(std::min(std::max(x * inverse, low), high)) * scale;
 }
 
 SPIKESCOPE_VECTORIZED

@@ -105,11 +105,12 @@ void SimulatedActivations::quantize(const SiteQuantizer& site, const SiteBasis& 
   basis.from(rows);
 }
 
-void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
+void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch, RoundedBy rounded_by) const {
   const auto pass = std::make_shared<Pass>();
   pass->set.assign(batch.ids.size(), kOrdinary);
   // Before the quantizers: they see what is put in.
   if (plan_.spikes != Spikes::kept || plan_.keys != SpikeKeys::kept) attach_spikes(hooks, pass);
+  if (rounded_by == RoundedBy::products) return;
   for (const SiteKind& kind : site_kinds())
     for (int layer = 0; layer < architecture_.n_layers; ++layer) {
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
@@ -125,6 +126,82 @@ void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
       hooks.intervene(HookPoint{point, layer}.name(), [this](const Activation& at) {
         quantize_heads_dynamic(at.values, plan_.bits_kv, plan_.asymmetric);
       });
+}
+
+/// The grid of one site, with q moved so that none is negative.
+Int8Inputs SimulatedActivations::int8_inputs(Site site, int layer) const {
+  const SiteQuantizer& from = quantizers_[static_cast<size_t>(site)][static_cast<size_t>(layer)];
+  const std::string_view name = site_kinds()[static_cast<size_t>(site)].name;
+  const bool dynamic = from.choice.clip == Clip::dynamic;
+  if (from.choice.clip == Clip::none) return {};
+  if (from.choice.bits > 8)
+    fail_usage("{} of block {} has {} bits: products of whole numbers take 8 or fewer", name, layer, from.choice.bits);
+  if (dynamic && plan_.asymmetric)
+    fail_usage("{} of block {} has a range of each token: products of whole numbers take it symmetric only", name,
+               layer);
+  Int8Inputs inputs;
+  const int middle = 1 << (from.choice.bits - 1);
+  inputs.kind = dynamic ? Int8Inputs::Scale::row : Int8Inputs::Scale::fixed;
+  inputs.scale = from.quantizer.scale;
+  const bool asymmetric = plan_.asymmetric;
+  inputs.zero = asymmetric ? static_cast<int>(from.quantizer.zero) : middle;
+  inputs.lowest = 0;
+  inputs.highest = 2 * middle - 1;
+  return inputs;
+}
+
+std::vector<BlockInt8Inputs> SimulatedActivations::int8_inputs() const {
+  const auto no = [](std::string_view why) { fail_usage("products of whole numbers: {}", why); };
+  if (is_rotated(plan_.population))
+    no("rotated values are turned back before the matrices read them, which are not rotated here");
+  if (is_balanced(plan_.population)) no("balanced values are brought back before the matrices read them");
+  if (plan_.keys != SpikeKeys::kept || plan_.bits_kv > 0) no("keys and values stay as they are");
+  if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) no("templates are rounded like all other rows");
+  if (architecture_.latent) no("latent attention has layers in between whose inputs have no scales");
+  std::vector<BlockInt8Inputs> blocks;
+  bool any = false;
+  for (int layer = 0; layer < architecture_.n_layers; ++layer) {
+    if (architecture_.blocks[static_cast<size_t>(layer)].experts) no("what experts read has no scales");
+    // Blocks with one norm for both have no mlp_in of their own.
+    const Site mlp_in = has_site(architecture_, Site::mlp_in, layer) ? Site::mlp_in : Site::attn_in;
+    const BlockInt8Inputs& block =
+        blocks.emplace_back(BlockInt8Inputs{int8_inputs(Site::attn_in, layer), int8_inputs(Site::o_in, layer),
+                                            int8_inputs(mlp_in, layer), int8_inputs(Site::down_in, layer)});
+    for (const Int8Inputs* inputs : {&block.attn_in, &block.o_in, &block.mlp_in, &block.down_in})
+      any = any || inputs->whole();
+  }
+  if (!any) no("the method leaves all activations as they are");
+  return blocks;
+}
+
+std::optional<SavedInputs> SimulatedActivations::saved_inputs() const {
+  constexpr int kBits = 8, kMiddle = 1 << (kBits - 1);
+  const bool experts = std::any_of(architecture_.blocks.begin(), architecture_.blocks.end(),
+                                   [](const auto& block) { return block.experts; });
+  if (is_rotated(plan_.population) || is_balanced(plan_.population) || experts || architecture_.latent)
+    return std::nullopt;
+  SavedInputs saved{{.bits = kBits, .symmetric = !plan_.asymmetric}};
+  std::optional<bool> dynamic;
+  for (const SiteKind& kind : site_kinds()) {
+    std::vector<ActivationScale>& scales = saved.scales.emplace_back();
+    for (int layer = 0; layer < architecture_.n_layers; ++layer) {
+      ActivationScale& scale = scales.emplace_back();
+      if (!has_site(architecture_, kind.site, layer)) continue;
+      const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
+      const bool by_token = site.choice.clip == Clip::dynamic;
+      if (site.choice.clip == Clip::none || site.choice.bits != kBits || dynamic.value_or(by_token) != by_token)
+        return std::nullopt;
+      dynamic = by_token;
+      // There q is from -128 on.
+      scale = {site.quantizer.scale,
+               plan_.asymmetric && !by_token ? static_cast<int>(site.quantizer.zero) - kMiddle : 0};
+    }
+  }
+  if (!dynamic) return std::nullopt;
+  saved.format.dynamic = *dynamic;
+  saved.format.strategy = *dynamic ? "token" : "tensor";
+  if (*dynamic) saved.scales.clear();
+  return saved;
 }
 
 /// Puts templates in the place of what attention and MLP read at spike tokens.
@@ -211,9 +288,14 @@ void SimulatedActivations::attach_end(Hooks& hooks, const std::shared_ptr<Pass>&
   });
 }
 
-AttachInterventions interventions_of(const SimulatedActivations* activations) {
+EvaluationPass pass_with(const SimulatedActivations* activations, bool int8) {
+  using RoundedBy = SimulatedActivations::RoundedBy;
   if (!activations) return {};
-  return [activations](Hooks& hooks, const TokenBatch& batch) { activations->attach(hooks, batch); };
+  EvaluationPass pass;
+  if (int8) pass.int8 = activations->int8_inputs();
+  pass.attach = [activations, rounded_by = int8 ? RoundedBy::products : RoundedBy::hooks](
+                    Hooks& hooks, const TokenBatch& batch) { activations->attach(hooks, batch, rounded_by); };
+  return pass;
 }
 
 }  // namespace spikescope

@@ -3,15 +3,24 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "families/compressed_tensors.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
+#include "model/int8_product.h"
 #include "quant/activation_methods.h"
 #include "quant/evaluation_pass.h"
 #include "quant/quantizer.h"
 
 namespace spikescope {
+
+/// Grids of what the linear layers read, as a checkpoint of compressed-tensors says it.
+struct SavedInputs {
+  ActivationFormat format;
+  std::vector<std::vector<ActivationScale>> scales = {};  ///< [sites][blocks]; empty: made as the values come
+};
 
 class SimulatedActivations {
  public:
@@ -21,9 +30,20 @@ class SimulatedActivations {
   /// and for k' and v' of other sizes than the model's.
   SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates, ActivationPlan plan);
 
+  /// Who rounds values: the interventions, or the products that read them (int8_inputs()).
+  enum class RoundedBy : uint8_t { hooks, products };
   /// Adds the interventions of one pass over the batch, which has a state of its own: which tokens are spike tokens is
   /// found in the pass itself, in the block where their spikes would be born.
-  void attach(Hooks& hooks, const TokenBatch& batch) const;
+  void attach(Hooks& hooks, const TokenBatch& batch, RoundedBy rounded_by = RoundedBy::hooks) const;
+
+  /// The same grids for products in whole numbers (RunOptions::int8), [blocks]. Throws UsageError for what such
+  /// products cannot be: more than 8 bits, rotated values, templates that are not rounded, ranges of each token that
+  /// are asymmetric, experts, latent attention; and where nothing is rounded.
+  std::vector<BlockInt8Inputs> int8_inputs() const;
+
+  /// What a checkpoint can say of them: 8 bits at all sites, all static or all of each token, not rotated; else
+  /// nothing. Nothing either for experts and latent attention, where layers read what is no site.
+  std::optional<SavedInputs> saved_inputs() const;
 
   /// In which a site's values are rounded, and the weights that read them would be.
   const SiteBasis& basis(Site site, int layer) const {
@@ -42,6 +62,7 @@ class SimulatedActivations {
   void attach_keys(Hooks& hooks, const std::shared_ptr<Pass>& pass) const;
   void attach_end(Hooks& hooks, const std::shared_ptr<Pass>& pass, size_t set) const;
   void quantize(const SiteQuantizer& site, const SiteBasis& basis, const TensorView& rows) const;
+  Int8Inputs int8_inputs(Site site, int layer) const;
 
   const Architecture& architecture_;
   const SpikeTemplates& templates_;
@@ -52,7 +73,7 @@ class SimulatedActivations {
   std::vector<std::vector<SiteBasis>> bases_;           // [sites][n_layers]
 };
 
-/// What evaluations attach (null: nothing). `activations` has to live as long as the function.
-AttachInterventions interventions_of(const SimulatedActivations* activations);
+/// A pass with these activations (null: as they are): simulated, or with products in whole numbers.
+EvaluationPass pass_with(const SimulatedActivations* activations, bool int8 = false);
 
 }  // namespace spikescope

@@ -73,6 +73,7 @@ void score_questions(const ZeroShot& model, const TaskRows& rows, std::vector<Ch
     BatchProgress observer(pass, share(first - begin), share(static_cast<size_t>(batch.questions())));
     RunOptions options;
     options.predictions = batch.predictions();
+    options.int8 = pass.int8;
     for (ChoiceScores& found :
          batch.scores(run_model(model.weights, batch.tokens(), hooks, observer, options).losses)) {
       check_finite(found, rows, scores.size());

@@ -7,6 +7,7 @@
 #include "io/hdf5.h"
 #include "io/json.h"
 #include "io/output_file.h"
+#include "model/int8_product.h"
 #include "program.h"
 
 namespace spikescope {
@@ -239,6 +240,69 @@ TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
   expect_failure(quantize({"--method", "naive", "--save", path("other")}), 2, "--save writes one model");
   testing::write_text(folder_ / "saved/spikescope.json", R"({"format": "spikescope-recipe", "version": 2})");
   expect_failure(evaluate(), 1, "version 2");
+}
+
+TEST_F(Quantize, ComputesInWholeNumbersWhatItSimulates) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const std::vector<std::string> real = {"--bits-weight", "8", "--real"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), real.begin(), real.end());
+    return quantize(more);
+  };
+  expect_failure(quantize({"--method", "insertquant", "--real"}), 2, "--bits-weight 8");
+  expect_failure(with({}), 2, "--method NAME");
+  expect_failure(with({"--method", "insertquant", "--group", "8"}), 2, "--group channel");
+  expect_failure(with({"--method", "insertquant", "--exact-templates"}), 2, "templates are rounded");
+  expect_failure(with({"--method", "insertquant-absmax", "--bits-activation", "12"}), 2, "12 bits");
+  if (int8_kernels().empty()) GTEST_SKIP() << "this LibTorch has no kernels for products of 8 bits";
+  expect_failure(
+      run_program({"quantize", "--model", path("model"), "--templates", path("t.safetensors"), "--text", path("text"),
+                   "--windows", "2", "--length", "32", "--method", "naive", "--bits-weight", "8", "--real"},
+                  "", "SPIKESCOPE_INT8=abacus"),
+      1, "abacus");
+  // Sums of 7 bits are right on every processor.
+  const ProgramResult result =
+      with({"--method", "insertquant-absmax", "--method", "dynamic", "--bits-activation", "7", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json rows = parse_json(result.out, "standard output").at("rows");
+  ASSERT_EQ(rows.size(), 5u);
+  for (const size_t simulated : {1, 3}) {
+    const Json &row = rows.at(simulated), &computed = rows.at(simulated + 1);
+    EXPECT_EQ(computed.at("method"), row.at("method").get<std::string>() + " (int8)");
+    EXPECT_THAT(computed.at("int8").get<std::string>(), HasSubstr("LibTorch"));
+    EXPECT_FALSE(row.contains("int8"));
+    EXPECT_NEAR(computed.at("nll").get<double>(), row.at("nll").get<double>(), 0.01);
+    EXPECT_NE(computed.at("nll"), rows.at(0).at("nll"));
+    EXPECT_GT(computed.at("tokens_per_second").get<double>(), 0.0);
+  }
+  EXPECT_THAT(with({"--method", "dynamic", "--bits-activation", "7"}).out,
+              AllOf(HasSubstr("dynamic (int8)"), HasSubstr("tokens/s")));
+}
+
+TEST_F(Quantize, ScalesOfInputsTravelInTheCheckpoint) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const ProgramResult saved =
+      quantize({"--bits-weight", "8", "--group", "channel", "--method", "insertquant", "--save", path("w8a8")});
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_THAT(saved.err, HasSubstr("put no templates"));
+  const ProgramResult inspected = run_program({"inspect", path("w8a8"), "--no-estimate", "--json"});
+  ASSERT_EQ(inspected.exit_code, 0) << inspected.err;
+  const Json found = parse_json(inspected.out, "inspect").at("quantization");
+  EXPECT_EQ(found.at("format"), "int-quantized");
+  const Json inputs = found.at("groups").at(0).at("inputs");
+  EXPECT_EQ(inputs.at("bits"), 8);
+  EXPECT_EQ(inputs.at("strategy"), "tensor");
+  EXPECT_EQ(inputs.at("dynamic"), false);
+  EXPECT_EQ(found.at("input_scales").size(), 28u);
+  EXPECT_GT(found.at("input_scales").at("model.layers.0.mlp.down_proj").at("scale").get<double>(), 0.0);
+
+  // Weights of fewer bits stay packed, and others cannot use scales beside them.
+  ASSERT_EQ(quantize({"--bits-weight", "4", "--group", "8", "--method", "insertquant", "--save", path("w4")}).exit_code,
+            0);
+  const Json packed =
+      parse_json(run_program({"inspect", path("w4"), "--no-estimate", "--json"}).out, "inspect").at("quantization");
+  EXPECT_EQ(packed.at("format"), "pack-quantized");
+  EXPECT_TRUE(packed.at("input_scales").empty());
 }
 
 TEST_F(Quantize, ComparesWeightsAndActivationsInOneTable) {

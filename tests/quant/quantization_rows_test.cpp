@@ -130,7 +130,7 @@ TEST_F(Meter, PutsQuantizedActivationsIntoLossesAndAnswers) {
   const TaskRows rows = read_task(find_task("piqa"), folder_.path(), {});
   std::vector<ChoiceScores> scores, plain;
   const ZeroShot model{checkpoint_->weights(), *tokenizer_, {}};
-  score_questions(model, rows, scores, {.attach = interventions_of(&activations)});
+  score_questions(model, rows, scores, pass_with(&activations));
   score_questions(model, rows, plain, {});
   EXPECT_NE(scores, plain);
   EXPECT_EQ(coarse.json.at("zero_shot").at("tasks").at("piqa"), task_json(rows, scores));
