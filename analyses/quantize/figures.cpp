@@ -107,14 +107,14 @@ Table rows_table(const Json& results) {
       fmt::format("A, W: bits of activations and weights. dNLL: loss less that of the model as it is, nats a "
                   "token, ± standard error over windows, paired. {}Largest |h|: of any state after a block. New "
                   "spikes: tokens that have one only here. Matrices: what those of the blocks take at these bits, "
-                  "scales included; weights: all of them. Seconds: of the passes over the windows. "
+                  "scales included; weights: all of them; in MiB. Seconds: of the passes over the windows. "
                   "{}, {}.",
                   asked ? "Answers: right ones, mean over tasks. " : "", results.at("model").get<std::string>(),
                   windows_label(results)),
       {"method", "A", "W", "perplexity", "dNLL"},
       {}};
   if (asked) table.columns.emplace_back("answers");
-  for (const char* column : {"largest |h|", "new spikes", "matrices (MiB)", "weights (MiB)", "seconds"})
+  for (const char* column : {"largest |h|", "new spikes", "matrices", "weights", "seconds"})
     table.columns.emplace_back(column);
   const auto bits = [](const Json& value) { return value.is_null() ? "–" : value.dump(); };
   const auto mebibytes = [](const Json& bytes) { return fmt::format("{:.1f}", bytes.get<double>() / (1 << 20)); };

@@ -10,8 +10,8 @@ namespace spikescope {
 /// A text that is cut into windows.
 struct WindowOptions {
   std::optional<std::filesystem::path> text = {};
-  std::optional<int64_t> windows = {},
-                         length = {};  ///< nothing: all there are; 2048, or the model's context where that is less
+  std::optional<int64_t> windows = {};  ///< nothing: all there are
+  std::optional<int64_t> length = {};   ///< nothing: 2048, or the model's context where that is less
 };
 /// Adds --text, --windows and --length in that group of the help; with a prefix such as "calibration" --calibration,
 /// --calibration-windows and --calibration-length.

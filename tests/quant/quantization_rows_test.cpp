@@ -1,5 +1,6 @@
 #include "quant/quantization_rows.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -8,7 +9,6 @@
 #include "../fixtures.h"
 #include "../planted_model.h"
 #include "families/checkpoint.h"
-#include "io/safetensors.h"
 #include "quant/calibrate.h"
 
 namespace spikescope {
