@@ -71,14 +71,6 @@ TEST(ChannelBalance, ChannelsThatHardlyVaryAreNotBlownUp) {
   EXPECT_THAT(error_of([] { balance_of({0.0}, {1.0}, {1.0, 2.0}); }), HasSubstr("2 norms"));
 }
 
-TEST(ChannelWeights, AreSquaresOverTheirMean) {
-  // Squares 1 and 9 over their mean 5, in 1/1024.
-  EXPECT_THAT(channel_weights({1.0, 3.0}), ElementsAre(205u, 1843u));
-  EXPECT_THAT(channel_weights({0.0, 1.0}), ElementsAre(1u, 2048u));
-  EXPECT_THAT(channel_weights({}), IsEmpty());
-  EXPECT_THAT(channel_weights({0.0}), IsEmpty());
-}
-
 TEST(ReadingNorms, AreOfAllMatricesThatReadTheSite) {
   const testing::TemporaryFolder folder;
   testing::write_tiny_model(folder / "tiny");

@@ -171,20 +171,6 @@ TEST(ClipSearch, AllPointsOfAGridCount) {
   EXPECT_GT(search.error(0.35, 7.0, 7.0), 1.05 * sixteen);
 }
 
-TEST(ValueHistogram, WeightsAreRepetitions) {
-  const std::vector<float> values = {0.5f, -2.0f, 7.0f};
-  const std::vector<uint32_t> weights = {3, 1, 2};
-  ValueHistogram weighted, repeated;
-  weighted.add(values.data(), 3, weights.data());
-  for (size_t i = 0; i < 3; ++i)
-    for (uint32_t n = 0; n < weights[i]; ++n) repeated.add(&values[i], 1);
-  EXPECT_EQ(weighted.count(), 6);
-  EXPECT_EQ(weighted.lowest(), -2.0f);
-  EXPECT_EQ(weighted.highest(), 7.0f);
-  for (const double step : {0.3, 1.0})
-    EXPECT_EQ(ClipSearch(weighted).error(step, 8.0, 7.0), ClipSearch(repeated).error(step, 8.0, 7.0));
-}
-
 TEST(ValueHistogram, KnowsQuantilesWithinABin) {
   ValueHistogram histogram, other;
   for (int i = 1; i <= 1000; ++i) {
