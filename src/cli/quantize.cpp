@@ -391,9 +391,10 @@ void add_weight_options(CLI::App& command, Options& options) {
       ->group(group);
   command.add_flag("--act-order", weights.act_order, "GPTQ: largest inputs first")->group(group);
   command
-      .add_flag("!--plain-calibration", weights.as_run,
-                "GPTQ: what layers read in the model as it is, not in the run's own pass with its templates and quantized "
-                "activations")
+      .add_flag(
+          "!--plain-calibration", weights.as_run,
+          "GPTQ: what layers read in the model as it is, not in the run's own pass with its templates and quantized "
+          "activations")
       ->group(group);
   add_windows(command, "calibration", options.calibration, "GPTQ: calibration text");
 }

@@ -93,8 +93,8 @@ std::vector<double> reading_norms(const ModelWeights& weights, Site site, int la
 ChannelBalance balance_of(const std::vector<double>& means, const std::vector<double>& deviations,
                           const std::vector<double>& norms) {
   if (means.size() != deviations.size() || (!norms.empty() && norms.size() != means.size()))
-    fail("a balance of {} means, {} deviations and {} norms: expected as many of each", means.size(),
-         deviations.size(), norms.size());
+    fail("a balance of {} means, {} deviations and {} norms: expected as many of each", means.size(), deviations.size(),
+         norms.size());
   ChannelBalance balance{{means.begin(), means.end()}, std::vector<float>(means.size(), 1.0f)};
   if (norms.empty()) return balance;
   const std::vector<double> s = raised(deviations), n = raised(norms);

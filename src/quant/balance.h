@@ -1,5 +1,5 @@
-// Channels of a site brought into balance with the matrices that read it, so that one scale serves all of them: means are
-// taken off, and channels multiplied with what their weights are divided by. A bias and the weights take both.
+// Channels of a site brought into balance with the matrices that read it, so that one scale serves all of them: means
+// are taken off, and channels multiplied with what their weights are divided by. A bias and the weights take both.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ class ChannelMoments {
 /// such a matrix belongs to an expert, which is not looked into, or reads the site through another one's channels.
 std::vector<double> reading_norms(const ModelWeights& weights, Site site, int layer);
 
-/// What loses least when the channels, turned by a rotation, share one step. The error of each turned channel is then the
-/// same share of sum f_j^2 s_j^2 (s: deviations, f: factors), and in the outputs it counts with the weights' sum
+/// What loses least when the channels, turned by a rotation, share one step. The error of each turned channel is then
+/// the same share of sum f_j^2 s_j^2 (s: deviations, f: factors), and in the outputs it counts with the weights' sum
 /// n_j^2 / f_j^2 (n: norms): the product of the two sums is least for f_j^2 = n_j / s_j (Cauchy-Schwarz), where it is
 /// (sum s_j n_j)^2. Factors are such that sum f_j^2 s_j^2 = sum s_j^2. Deviations and norms below a hundredth of their
 /// root mean square count as that much. Without norms (empty) all factors are 1. Throws Error for sizes that differ.

@@ -21,12 +21,11 @@ struct CalibrationSettings {
 };
 
 /// The first pass keeps 20 bytes a token and block (find_spike_courses); the second, which knows the spike tokens,
-/// takes sums of their values and histograms of all others'. With a rotation there is a third, which takes histograms of
-/// the values in the balance that the second has found (quant/balance.h). Beside the pass's own memory that is all there is: values
-/// themselves are not kept. The result depends on the tokens alone, not on the number of threads. `info` goes into the
-/// result as it is, but for its numbers of tokens.
-/// Throws UsageError for a model that has no such sites (require_sites) or an eta below 1, and as Rotation does; Error
-/// as run_model does.
+/// takes sums of their values and histograms of all others'. With a rotation there is a third, which takes histograms
+/// of the values in the balance that the second has found (quant/balance.h). Beside the pass's own memory that is all
+/// there is: values themselves are not kept. The result depends on the tokens alone, not on the number of threads.
+/// `info` goes into the result as it is, but for its numbers of tokens. Throws UsageError for a model that has no such
+/// sites (require_sites) or an eta below 1, and as Rotation does; Error as run_model does.
 SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
                          const CalibrationSettings& settings, const CalibrationProgress& progress);
 

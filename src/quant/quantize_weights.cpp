@@ -179,9 +179,10 @@ class Plan {
     check_groups(recipe.rounding.format, unit.columns(), unit.name);
     const std::optional<Site> site = linear_role(unit.keys[0].role)->site;
     if (recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes() && (!site || a_.latent))
-      fail_usage("'{}' ({}) does not read a site of quantized activations alone, so it has no rotation of theirs; "
-                 "choose a method that does not rotate, or leave weights as they are",
-                 unit.name, role_name(unit.keys[0].role));
+      fail_usage(
+          "'{}' ({}) does not read a site of quantized activations alone, so it has no rotation of theirs; "
+          "choose a method that does not rotate, or leave weights as they are",
+          unit.name, role_name(unit.keys[0].role));
     if (!recipe.gptq) return;
     if (!site)
       fail_usage("GPTQ needs to see what a layer reads, and '{}' ({}) has no hook point; use --weights rtn", unit.name,
@@ -449,7 +450,8 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
       } else {
         quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
       }
-      for (const StoredPart& part : quantized.back()->parts) writer.write(unit.module() + "." + part.suffix, part.bytes);
+      for (const StoredPart& part : quantized.back()->parts)
+        writer.write(unit.module() + "." + part.suffix, part.bytes);
       stored += bytes_of(stored_parts(rounded, rounding));
       ++summary.matrices;
       summary.values += unit.rows() * unit.columns();

@@ -49,8 +49,8 @@ using WeightProgress = std::function<void(double fraction, const std::string& pa
 /// make. Memory: the residual stream of all tokens, and size^2 doubles for the inputs of each kind of matrix; time per
 /// matrix: size^3 + out x size^2 multiplications and additions.
 ///
-/// Weights rounded in another basis are written as they come out of it, in float32, since the layout has no word for it;
-/// the summary counts them as if they had been written as whole numbers.
+/// Weights rounded in another basis are written as they come out of it, in float32, since the layout has no word for
+/// it; the summary counts them as if they had been written as whole numbers.
 ///
 /// Throws UsageError for what cannot be: groups that do not divide, bits outside of 2 to 8, GPTQ of mixtures of experts
 /// or without tokens; Error for a model that the layout cannot express (weights stored [in, out], stacked experts) or

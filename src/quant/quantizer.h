@@ -19,10 +19,10 @@ struct Quantizer {
   float zero = 0.0f;   ///< whole
   float lowest = 0.0f, highest = 0.0f;
 
-  /// The grid of scale = clip / (2^(bits-1) - 1/2): it ends half a step behind -clip and half a step before clip, so that
-  /// no value up to the clip is further from it than half a step. A clip of 0 (a site that is always 0) gives a grid that
-  /// leaves 0 as it is.
-  /// Throws Error for bits outside [kFewestBits, kMostBits] and a clip that is negative or not finite.
+  /// The grid of scale = clip / (2^(bits-1) - 1/2): it ends half a step behind -clip and half a step before clip, so
+  /// that no value up to the clip is further from it than half a step. A clip of 0 (a site that is always 0) gives a
+  /// grid that leaves 0 as it is. Throws Error for bits outside [kFewestBits, kMostBits] and a clip that is negative or
+  /// not finite.
   static Quantizer symmetric(int bits, double clip);
   /// The grid that covers [low, high] and 0. Throws Error as above, and for low > high.
   static Quantizer asymmetric(int bits, double low, double high);

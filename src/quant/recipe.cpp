@@ -59,8 +59,7 @@ void read_field(const Json& json, const char* key, const std::string& what, T& v
 }
 void read_field(const Json& json, const char* key, const std::string& what, int& value) {
   const auto number = json_get<int64_t>(json, key, what);
-  if (number < 0 || number > kMostBits)
-    fail("{}: \"{}\" is {}; expected 0 to {}", what, key, number, kMostBits);
+  if (number < 0 || number > kMostBits) fail("{}: \"{}\" is {}; expected 0 to {}", what, key, number, kMostBits);
   value = static_cast<int>(number);
 }
 void read_field(const Json& json, const char* key, const std::string& what, std::vector<std::string>& values) {

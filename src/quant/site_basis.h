@@ -9,8 +9,8 @@
 
 namespace spikescope {
 
-/// x' = Q F (x - m): Q of a Rotation, F and m of a ChannelBalance, any of which may be missing. A matrix that reads x' in
-/// the place of x has rows w' = Q F^-1 w, so that w' . x' = w . (x - m). All in place, in float32, on all threads.
+/// x' = Q F (x - m): Q of a Rotation, F and m of a ChannelBalance, any of which may be missing. A matrix that reads x'
+/// in the place of x has rows w' = Q F^-1 w, so that w' . x' = w . (x - m). All in place, in float32, on all threads.
 class SiteBasis {
  public:
   SiteBasis() = default;

@@ -26,9 +26,9 @@ std::span<const std::string_view> range_key_names() { return kNames; }
 std::span<const RangeBits> range_bits() { return kBits; }
 
 std::span<const Population> populations() {
-  static constexpr std::array kAll = {Population::ordinary, Population::all, Population::ordinary_rotated,
-                                      Population::all_rotated, Population::ordinary_balanced,
-                                      Population::all_balanced};
+  static constexpr std::array kAll = {Population::ordinary,          Population::all,
+                                      Population::ordinary_rotated,  Population::all_rotated,
+                                      Population::ordinary_balanced, Population::all_balanced};
   return kAll;
 }
 

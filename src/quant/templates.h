@@ -108,7 +108,7 @@ struct SpikeTemplates {
   std::vector<TemplateSet> sets;                                                ///< by birth; empty: not applicable
   std::array<std::array<std::vector<SiteRange>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
 
-  std::array<std::vector<ChannelBalance>, kSites> balances;                     ///< [site][n_layers]; empty: none
+  std::array<std::vector<ChannelBalance>, kSites> balances;  ///< [site][n_layers]; empty: none
 
   bool has_balances() const { return !balances[0].empty(); }
   const SiteRange& range(Population population, Site site, int layer) const {
@@ -123,8 +123,8 @@ struct SpikeTemplates {
 std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& architecture,
                                                       const SpikeTemplates& templates);
 
-/// The basis of a population's values, [kSites][n_layers]. `rotations` (site_rotations()) and `templates` have to live as
-/// long as the bases.
+/// The basis of a population's values, [kSites][n_layers]. `rotations` (site_rotations()) and `templates` have to live
+/// as long as the bases.
 std::vector<std::vector<SiteBasis>> site_bases(const SpikeTemplates& templates,
                                                const std::vector<std::unique_ptr<Rotation>>& rotations,
                                                Population population);

@@ -106,8 +106,8 @@ double ClipSearch::share_between(const Error& error, double low, double high) co
   return share(at_a < at_b ? a : b);
 }
 
-/// The r in (0, 1] with the least error(r): up to twelve octaves in steps of an eighth, until the error has grown to twice
-/// the least and an octave has passed since, then golden section beside the best.
+/// The r in (0, 1] with the least error(r): up to twelve octaves in steps of an eighth, until the error has grown to
+/// twice the least and an octave has passed since, then golden section beside the best.
 template <class Error>
 double ClipSearch::best_share(const Error& error) const {
   constexpr int kSteps = 96;

@@ -62,7 +62,8 @@ TEST(Quantizer, RowsAgreeWithSingleValuesWhateverTheirStride) {
 
 TEST(Quantizer, HeadsHaveGridsOfTheirOwn) {
   // Two rows of two heads of three, with one value between rows that is nobody's.
-  std::vector<float> values = {7.5f, 1.2f, -2.6f, 75.0f, 12.0f, -26.0f, 0.3f, 0.0f, 0.0f, 0.0f, -7.5f, 3.4f, 0.6f, 0.3f};
+  std::vector<float> values = {7.5f, 1.2f, -2.6f, 75.0f, 12.0f, -26.0f, 0.3f,
+                               0.0f, 0.0f, 0.0f,  -7.5f, 3.4f,  0.6f,   0.3f};
   quantize_heads_dynamic({values.data(), {2, 2, 3}, 7}, 4, false);
   const std::vector<float> expected = {7.0f, 1.0f, -3.0f, 70.0f, 10.0f, -30.0f, 0.3f,
                                        0.0f, 0.0f, 0.0f,  -8.0f, 3.0f,  1.0f,   0.3f};
