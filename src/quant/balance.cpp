@@ -90,17 +90,6 @@ std::vector<double> reading_norms(const ModelWeights& weights, Site site, int la
   return squares;
 }
 
-std::vector<uint32_t> channel_weights(const std::vector<double>& norms) {
-  constexpr double kUnit = 1024.0, kMost = 4294967295.0;
-  const double norm = root_mean_square(norms);
-  if (!(norm > 0.0)) return {};
-  std::vector<uint32_t> weights;
-  for (const double value : norms)
-    weights.push_back(
-        static_cast<uint32_t>(std::clamp(std::nearbyint(kUnit * (value / norm) * (value / norm)), 1.0, kMost)));
-  return weights;
-}
-
 ChannelBalance balance_of(const std::vector<double>& means, const std::vector<double>& deviations,
                           const std::vector<double>& norms) {
   if (means.size() != deviations.size() || (!norms.empty() && norms.size() != means.size()))

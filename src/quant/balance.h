@@ -40,11 +40,6 @@ class ChannelMoments {
 /// such a matrix belongs to an expert, which is not looked into, or reads the site through another one's channels.
 std::vector<double> reading_norms(const ModelWeights& weights, Site site, int layer);
 
-/// How much a squared error of each channel counts in the outputs of the matrices that read the site: n_j^2 over their
-/// mean (n: reading_norms()), in 1/1024, at least 1, whole so that sums of them do not depend on their order. Empty
-/// without norms, or where all are 0.
-std::vector<uint32_t> channel_weights(const std::vector<double>& norms);
-
 /// What loses least when the channels, turned by a rotation, share one step. The error of each turned channel is then
 /// the same share of sum f_j^2 s_j^2 (s: deviations, f: factors), and in the outputs it counts with the weights' sum
 /// n_j^2 / f_j^2 (n: norms): the product of the two sums is least for f_j^2 = n_j / s_j (Cauchy-Schwarz), where it is

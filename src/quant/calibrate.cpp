@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <optional>
 #include <tuple>
 
 #include "base/buffer.h"
@@ -120,21 +119,21 @@ class SiteStatistics {
  public:
   SiteStatistics(int threads, size_t tokens) : ordinary_(static_cast<size_t>(threads)), largest_(tokens) {}
 
-  /// `spikes`: whether each token is a spike token. `weights` of the channels (channel_weights()); empty: all alike.
-  void add(const Activation& at, const std::vector<uint8_t>& spikes, const std::vector<uint32_t>& weights) {
+  /// `spikes`: whether each token is a spike token.
+  void add(const Activation& at, const std::vector<uint8_t>& spikes) {
     const int64_t size = at.values.row_size();
     for_rows(at.values, [&](int64_t row) {
       const auto token = static_cast<size_t>(at.first_row + row);
       largest_[token] = largest_magnitude(at.values.row(row), size);
-      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size, weights);
+      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size);
     });
     for (int64_t row = 0; row < at.values.rows(); ++row)
-      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size, weights);
+      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size);
   }
 
   /// Of ordinary tokens, and of all; begins anew.
   std::pair<SiteRange, SiteRange> take(const std::vector<uint8_t>& spikes) {
-    Values& ordinary = ordinary_.front();
+    ValueHistogram& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
       ordinary_[thread].clear();
@@ -152,31 +151,7 @@ class SiteStatistics {
   }
 
  private:
-  /// Values as often as they came, and where channels have weights, as much as they count.
-  struct Values {
-    ValueHistogram plain;
-    std::optional<ValueHistogram> weighted;
-
-    void add(const float* values, int64_t count, const std::vector<uint32_t>& weights) {
-      plain.add(values, count);
-      if (weights.empty()) return;
-      if (!weighted) weighted.emplace();
-      weighted->add(values, count, weights.data());
-    }
-    void merge(const Values& other) {
-      plain.merge(other.plain);
-      if (!other.weighted) return;
-      if (!weighted) weighted.emplace();
-      weighted->merge(*other.weighted);
-    }
-    void clear() {
-      plain.clear();
-      weighted.reset();
-    }
-  };
-
-  static SiteRange range_of(const Values& values, std::vector<double> largest) {
-    const ValueHistogram& histogram = values.plain;
+  static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
     SiteRange range;
     range[RangeKey::rows] = static_cast<float>(largest.size());
     if (largest.empty()) return range;
@@ -185,7 +160,7 @@ class SiteStatistics {
     range[RangeKey::highest] = histogram.highest();
     range[RangeKey::ratio] = static_cast<float>(histogram.largest() / lower_median(std::move(largest)));
     range[RangeKey::percentile] = static_cast<float>(histogram.magnitude_quantile(kPercentile));
-    const ClipSearch search(values.weighted ? *values.weighted : histogram);
+    const ClipSearch search(histogram);
     for (const RangeBits& at : range_bits()) {
       range[at.mse] = static_cast<float>(search.symmetric(at.bits).high);
       const ClipSearch::Range both = search.asymmetric(at.bits);
@@ -195,8 +170,8 @@ class SiteStatistics {
     return range;
   }
 
-  std::vector<Values> ordinary_;  // a thread each
-  Values of_spikes_;
+  std::vector<ValueHistogram> ordinary_;  // a thread each
+  ValueHistogram of_spikes_;
   std::vector<float> largest_;  // [tokens]
 };
 
@@ -266,7 +241,7 @@ class Collector : public PassObserver {
       ChannelMoments& moments = moments_[site];
       if (moments.rows() > 0)
         templates_.balances[site][static_cast<size_t>(layer)] =
-            balance_of(moments.means(), moments.deviations(), norms_[site]);
+            balance_of(moments.means(), moments.deviations(), reading_norms(weights_, kind.site, layer));
       moments.clear();
     });
   }
@@ -320,13 +295,9 @@ class Collector : public PassObserver {
 
   void see_site(Site site, const Activation& at) {
     const auto index = static_cast<size_t>(site);
-    if (at.first_row == 0) {
-      norms_[index] = reading_norms(weights_, site, at.point.layer);
-      channel_weights_[index] = channel_weights(norms_[index]);
-    }
-    sites_[index].add(at, spikes_, channel_weights_[index]);
+    sites_[index].add(at, spikes_);
     if (const SiteBasis& basis = bases_[index][static_cast<size_t>(at.point.layer)]; basis.changes()) {
-      rotated_sites_[index].add(in_basis(at, basis, turned_), spikes_, {});
+      rotated_sites_[index].add(in_basis(at, basis, turned_), spikes_);
       moments_[index].add(at, spikes_);
     }
     if (site != Site::attn_in && site != Site::mlp_in) return;
@@ -356,8 +327,6 @@ class Collector : public PassObserver {
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
   std::array<ChannelMoments, kSites> moments_;
-  std::array<std::vector<double>, kSites> norms_;              // of the block at work, reading_norms()
-  std::array<std::vector<uint32_t>, kSites> channel_weights_;  // the same, channel_weights()
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
 };
@@ -394,7 +363,7 @@ class BalancedRanges : public PassObserver {
       hooks.observe("blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
                     [this, site = static_cast<size_t>(kind.site)](const Activation& at) {
                       const SiteBasis& basis = bases_[site][static_cast<size_t>(at.point.layer)];
-                      sites_[site].add(in_basis(at, basis, values_), spikes_, {});
+                      sites_[site].add(in_basis(at, basis, values_), spikes_);
                     });
   }
 

@@ -26,14 +26,6 @@ void ValueHistogram::add(const float* values, int64_t count) {
   highest_ = highest;
 }
 
-void ValueHistogram::add(const float* values, int64_t count, const uint32_t* weights) {
-  for (int64_t i = 0; i < count; ++i) {
-    counts_[std::bit_cast<uint32_t>(values[i]) >> 16] += weights[i];
-    lowest_ = std::min(lowest_, values[i]);
-    highest_ = std::max(highest_, values[i]);
-  }
-}
-
 void ValueHistogram::merge(const ValueHistogram& other) {
   for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
   lowest_ = std::min(lowest_, other.lowest_);

@@ -13,12 +13,10 @@ class ValueHistogram {
   ValueHistogram() : counts_(size_t{1} << 16) {}
   /// Values must be finite.
   void add(const float* values, int64_t count);
-  /// Each value counts as many times as its weight says.
-  void add(const float* values, int64_t count, const uint32_t* weights);
   void merge(const ValueHistogram& other);
   void clear();
 
-  int64_t count() const;                      ///< weights included
+  int64_t count() const;
   float lowest() const { return lowest_; }    ///< exact, but never above 0
   float highest() const { return highest_; }  ///< exact, but never below 0
   double largest() const;                     ///< largest |x|

@@ -185,15 +185,15 @@ TEST_F(Quantize, WeightsGoWithTheActivations) {
   ASSERT_EQ(plain.size(), 3u);
   EXPECT_GT(std::abs(plain.at(1).at("nll").get<double>() - plain.at(2).at("nll").get<double>()), 1e-3);
 
-  const std::vector<std::string> gptq = {"--method", "insertquant", "--weights", "gptq",
-                                         "--calibration", path("text"), "--calibration-windows", "12",
-                                         "--calibration-length", "32"};
+  const std::vector<std::string> gptq = {
+      "--method", "insertquant",          "--weights", "gptq", "--calibration", path("text"), "--calibration-windows",
+      "12",       "--calibration-length", "32"};
   std::vector<std::string> without = gptq;
   without.emplace_back("--plain-calibration");
   EXPECT_NE(rows_of(gptq).at(1).at("nll"), rows_of(without).at(1).at("nll"));
-  expect_failure(quantize({"--method", "rotation-insertquant", "--bits-weight", "4", "--group", "8", "--save",
-                           path("saved")}),
-                 2, "no word for");
+  expect_failure(
+      quantize({"--method", "rotation-insertquant", "--bits-weight", "4", "--group", "8", "--save", path("saved")}), 2,
+      "no word for");
   EXPECT_FALSE(fs::exists(folder_ / "saved"));
   const ProgramResult balanced =
       quantize({"--method", "balanced-insertquant", "--bits-activation", "4", "--bits-kv", "4", "--json"});

@@ -46,7 +46,7 @@ TEST(ChannelMoments, AreThoseOfTheTokensThatCount) {
   EXPECT_THAT(moments.means(), ElementsAre(3.0, 10.0));
   const std::vector<double> deviations = moments.deviations();
   ASSERT_EQ(deviations.size(), 2u);
-  EXPECT_NEAR(deviations[0], std::sqrt(8.0 / 3.0), 1e-12);   // of 1, 3, 5
+  EXPECT_NEAR(deviations[0], std::sqrt(8.0 / 3.0), 1e-12);    // of 1, 3, 5
   EXPECT_NEAR(deviations[1], std::sqrt(800.0 / 3.0), 1e-12);  // of 10, 30, -10
   moments.clear();
   EXPECT_EQ(moments.rows(), 0);
@@ -69,14 +69,6 @@ TEST(ChannelBalance, ChannelsThatHardlyVaryAreNotBlownUp) {
   for (const float factor : balance_of({0.0, 0.0}, {0.0, 0.0}, {0.0, 0.0}).factors) EXPECT_EQ(factor, 1.0f);
   EXPECT_THAT(error_of([] { balance_of({0.0}, {1.0, 2.0}, {}); }), HasSubstr("1 means, 2 deviations"));
   EXPECT_THAT(error_of([] { balance_of({0.0}, {1.0}, {1.0, 2.0}); }), HasSubstr("2 norms"));
-}
-
-TEST(ChannelWeights, AreSquaresOverTheirMean) {
-  // Squares 1 and 9 over their mean 5, in 1/1024.
-  EXPECT_THAT(channel_weights({1.0, 3.0}), ElementsAre(205u, 1843u));
-  EXPECT_THAT(channel_weights({0.0, 1.0}), ElementsAre(1u, 2048u));
-  EXPECT_THAT(channel_weights({}), IsEmpty());
-  EXPECT_THAT(channel_weights({0.0}), IsEmpty());
 }
 
 TEST(ReadingNorms, AreOfAllMatricesThatReadTheSite) {
@@ -192,8 +184,7 @@ TEST(SiteBasis, BalanceSavesWhatItPromises) {
   };
   const double promised = together * together / (energy * weight);
   EXPECT_LT(promised, 0.75);
-  const double saved =
-      output_error_in(SiteBasis(&rotation, &balance)) / output_error_in(SiteBasis(&rotation, nullptr));
+  const double saved = output_error_in(SiteBasis(&rotation, &balance)) / output_error_in(SiteBasis(&rotation, nullptr));
   EXPECT_NEAR(saved, promised, 0.15 * promised);
 }
 

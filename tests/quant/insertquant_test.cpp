@@ -149,7 +149,8 @@ TEST_F(InsertQuant, ChannelsAreBalancedByOrdinaryTokens) {
   // At 16 bits the basis makes no difference.
   const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
   const auto loss_of = [&](const char* method, int bits) {
-    return comparison.row(run(comparison, *checkpoint, templates, plan_of(find_activation_method(method), bits, templates)))
+    return comparison
+        .row(run(comparison, *checkpoint, templates, plan_of(find_activation_method(method), bits, templates)))
         .at("nll")
         .get<double>();
   };

@@ -157,9 +157,8 @@ TEST_F(QuantizeWeights, RotatedActivationsTakeTheWeightsAlong) {
     const QuantizedMatrix rounded = round_to_nearest({weights.data(), 24, 16, 16}, recipe.rounding);
     for (int64_t row = 0; row < 24; ++row)
       for (int64_t column = 0; column < 16; ++column)
-        weights[static_cast<size_t>(row * 16 + column)] =
-            dequantize_value(rounded.values[static_cast<size_t>(row * 16 + column)],
-                             rounded.scale(recipe.rounding.format, row, column));
+        weights[static_cast<size_t>(row * 16 + column)] = dequantize_value(
+            rounded.values[static_cast<size_t>(row * 16 + column)], rounded.scale(recipe.rounding.format, row, column));
     rotation.undo({weights.data(), {24, 16}, 16});
     for (size_t i = 0; i < weights.size() && balanced; ++i) weights[i] *= factors[i % 16];
     EXPECT_EQ(read_tensor(saved->tensors().require("model.layers.1.mlp.up_proj.weight")), weights) << method;

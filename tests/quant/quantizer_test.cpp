@@ -62,7 +62,8 @@ TEST(Quantizer, RowsAgreeWithSingleValuesWhateverTheirStride) {
 
 TEST(Quantizer, HeadsHaveGridsOfTheirOwn) {
   // Two rows of two heads of three, with one value between rows that is nobody's.
-  std::vector<float> values = {7.5f, 1.2f, -2.6f, 75.0f, 12.0f, -26.0f, 0.3f, 0.0f, 0.0f, 0.0f, -7.5f, 3.4f, 0.6f, 0.3f};
+  std::vector<float> values = {7.5f, 1.2f, -2.6f, 75.0f, 12.0f, -26.0f, 0.3f,
+                               0.0f, 0.0f, 0.0f,  -7.5f, 3.4f,  0.6f,   0.3f};
   quantize_heads_dynamic({values.data(), {2, 2, 3}, 7}, 4, false);
   const std::vector<float> expected = {7.0f, 1.0f, -3.0f, 70.0f, 10.0f, -30.0f, 0.3f,
                                        0.0f, 0.0f, 0.0f,  -8.0f, 3.0f,  1.0f,   0.3f};
@@ -169,20 +170,6 @@ TEST(ClipSearch, AllPointsOfAGridCount) {
   EXPECT_LT(sixteen, 0.0122);
   EXPECT_LT(search.asymmetric(4).error, 1.001 * sixteen);
   EXPECT_GT(search.error(0.35, 7.0, 7.0), 1.05 * sixteen);
-}
-
-TEST(ValueHistogram, WeightsAreRepetitions) {
-  const std::vector<float> values = {0.5f, -2.0f, 7.0f};
-  const std::vector<uint32_t> weights = {3, 1, 2};
-  ValueHistogram weighted, repeated;
-  weighted.add(values.data(), 3, weights.data());
-  for (size_t i = 0; i < 3; ++i)
-    for (uint32_t n = 0; n < weights[i]; ++n) repeated.add(&values[i], 1);
-  EXPECT_EQ(weighted.count(), 6);
-  EXPECT_EQ(weighted.lowest(), -2.0f);
-  EXPECT_EQ(weighted.highest(), 7.0f);
-  for (const double step : {0.3, 1.0})
-    EXPECT_EQ(ClipSearch(weighted).error(step, 8.0, 7.0), ClipSearch(repeated).error(step, 8.0, 7.0));
 }
 
 TEST(ValueHistogram, KnowsQuantilesWithinABin) {
