@@ -152,13 +152,17 @@ double int8_error(int input_bits, int64_t rows, int64_t inner, int64_t columns) 
   double worst = 0.0;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) {
-      int64_t sum = 0;
-      for (int64_t i = 0; i < inner; ++i)
-        sum += (left[static_cast<size_t>(r * inner + i)] - zero) * right[static_cast<size_t>(c * inner + i)];
+      // Before what the zero point adds to each product is taken off, sums are as large as those of the bytes.
+      int64_t sum = 0, magnitude = 0;
+      for (int64_t i = 0; i < inner; ++i) {
+        const int byte = left[static_cast<size_t>(r * inner + i)], value = right[static_cast<size_t>(c * inner + i)];
+        sum += (byte - zero) * value;
+        magnitude += byte * std::abs(value);
+      }
+      const double bound = 0x1p-23 * std::max(static_cast<double>(magnitude), 1.0);
       const double error =
-          std::abs(static_cast<double>(out[static_cast<size_t>(r * columns + c)]) - static_cast<double>(sum));
-      const double bound = 0x1p-23 * std::max(std::abs(static_cast<double>(sum)), 1.0);
-      worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error / bound);
+          std::abs(static_cast<double>(out[static_cast<size_t>(r * columns + c)]) - static_cast<double>(sum)) / bound;
+      worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
     }
   return worst;
 }
