@@ -89,7 +89,7 @@ fetch_python() (
   trap 'rm -rf "$python_venv"' EXIT
   trap 'exit 130' INT TERM HUP
   python3 -m venv "$python_venv" || die "python3 cannot make an environment (Debian: apt-get install python3-venv)"
-  pip=("$python_venv/bin/python" -m pip --no-input --disable-pip-version-check --quiet)
+  pip=("$python_venv/bin/python" -m pip --no-input --disable-pip-version-check --quiet --quiet)
   # Which torch a name and a version mean depends on where pip looks: a CPU build, or one for CUDA that brings gigabytes.
   torch=$(grep '^torch==' "$list")
   "${pip[@]}" install --dry-run --only-binary=:all: --report "$python_venv/torch.json" "$torch" < /dev/null >&2 ||

@@ -55,6 +55,7 @@ if [[ $python == true ]]; then
   # Beside the build: pip mostly waits for the network and the disk.
   fetch_python &
   fetching_python=$!
+  trap 'kill "$fetching_python" 2> /dev/null || true' EXIT
 fi
 build build -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON
 fetch_plotly || say "without plotly.js the report's tests are skipped"

@@ -2,6 +2,7 @@
 
 #include "quant/sink_bias.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
