@@ -61,10 +61,13 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
                   .dtype = std::string(dtype_name(options.dtype)),
                   .bos = bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none"};
   if (options.text) {
-    const int64_t context = a.context_length > 0 ? a.context_length : kUsualLength;
+    const int64_t prefix =
+        subject.activations ? static_cast<int64_t>(subject.activations->simulated().prefix().size()) : 0;
+    const int64_t context = a.context_length > 0 ? a.context_length - prefix : kUsualLength;
     const int64_t length = options.length.value_or(std::min(kUsualLength, context));
-    if (a.context_length > 0 && length > a.context_length)
-      fail_usage("--length {}: the context of {} is {}", length, subject.kept.model, a.context_length);
+    if (a.context_length > 0 && length > context)
+      fail_usage("--length {}: the context of {} is {}{}", length, subject.kept.model, a.context_length,
+                 prefix > 0 ? fmt::format(", of which its prefix takes {}", prefix) : "");
     subject.windows = read_windows(*options.text, tokenizer, bos, length, options.windows);
     subject.kept.text = subject.windows->file;
     subject.kept.ids_sha256 = subject.windows->ids_sha256;
@@ -192,11 +195,15 @@ class Evaluator {
 
   EvaluationPass pass(const Subject& subject, double tokens, std::string part) {
     AttachInterventions attach;
-    if (subject.activations)
+    std::vector<int64_t> prefix;
+    if (subject.activations) {
       attach = [&simulated = subject.activations->simulated()](Hooks& hooks, const TokenBatch& batch) {
         simulated.attach(hooks, batch);
       };
+      prefix = subject.activations->simulated().prefix();
+    }
     return {.attach = std::move(attach),
+            .prefix = std::move(prefix),
             .batch_tokens = options_.batch_tokens,
             .progress =
                 [this, tokens, part = std::move(part)](double fraction) {

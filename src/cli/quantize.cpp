@@ -14,6 +14,7 @@
 #include "model/gemm.h"
 #include "model/runner.h"
 #include "quant/activation_losses.h"
+#include "quant/prefix.h"
 #include "quant/recipe.h"
 #include "quant/template_file.h"
 
@@ -41,6 +42,12 @@ struct Run {
   std::string name() const {
     return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
   }
+  /// Whether weights and activations get in each other's way: smoothed channels take scales from the activations that
+  /// the weights would have to have when they are rounded.
+  bool is_contradictory() const {
+    return weights.quantizes() && activations.quantizes() &&
+           find_activation_method(activations.method).channels == Channels::smoothed;
+  }
   bool quantizes_activations() const {
     return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
   }
@@ -51,9 +58,7 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
   std::vector<std::string> names = options.methods;
   if (options.compare && templates)
     for (const ActivationMethod& method : activation_methods())
-      if ((method.spikes == Spikes::kept || !templates->sets.empty()) &&
-          (!method.rotated() || templates->rotation != RotationKind::none))
-        names.emplace_back(method.name);
+      if (why_not_possible(method, *templates).empty()) names.emplace_back(method.name);
   std::vector<int> bits_weight = options.bits_weight;
   if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
   std::vector<Run> runs;
@@ -64,6 +69,7 @@ std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTempla
     for (const std::string& name : names) {
       run.activations = options.recipe.activations;
       run.activations.method = name;
+      if (options.compare && run.is_contradictory()) continue;
       for (const int activation_bits : options.bits_activation) {
         run.activations.bits = activation_bits;
         runs.push_back(run);
@@ -104,6 +110,10 @@ class Quantization {
       DumpTokens tokens = read_windows_of(options_.text, options_, tokenizer);
       windows_ = TokenBatch{std::move(tokens.ids), std::move(tokens.offsets)};
     }
+    for (const Run& run : runs_)
+      if (windows_ && run.activations.quantizes())
+        check_prompts(with_prefix(*windows_, activation_plan(run.activations, *templates_).prefix),
+                      checkpoint_->architecture());
     if (needs_calibration()) {
       DumpTokens tokens = read_windows_of(options_.calibration, options_, tokenizer);
       calibration_ = {std::move(tokens.ids), std::move(tokens.offsets)};
@@ -143,6 +153,12 @@ class Quantization {
       if (!run.activations.quantizes()) continue;
       if (!templates_)
         fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
+      if (run.is_contradictory())
+        fail_usage(
+            "--method {} with --bits-weight: weights are rounded as they are, not times the scales that smoothing "
+            "gives "
+            "them; leave one of the two out",
+            run.activations.method);
       SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
     }
     if (options_.save.empty()) return;
@@ -177,8 +193,16 @@ class Quantization {
       Json row =
           comparison_->row(comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name())));
       if (bytes > 0) row["bytes"] = bytes;
+      if (activations) add_particulars(*activations, row);
       keep(run, std::move(row));
     }
+  }
+
+  /// What single methods have to tell.
+  void add_particulars(const SimulatedActivations& activations, Json& row) const {
+    if (const double share = activations.share_of_outliers(); share > 0.0) row["share_of_outliers"] = share;
+    if (!activations.prefix().empty())
+      row["prefix"] = {{"ids", activations.prefix()}, {"text", templates_->prefix.text}};
   }
 
   /// Returns the size of the weights' file.
@@ -318,6 +342,18 @@ void add_activation_options(CLI::App& command, Options& options) {
       ->group(group);
   command.add_option("--override", recipe.overrides, "Another clip at some sites (repeatable), as said below")
       ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--smooth", recipe.smooth,
+                  "SmoothQuant: how much of the difficulty goes from activations to weights, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--outliers", recipe.outliers,
+                  "outlier-split: channels whose largest magnitude in the calibration exceeds this are not quantized")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
       ->group(group);
   command.add_flag("--asymmetric", recipe.asymmetric, "Grids from the lowest to the highest value")->group(group);
   command

@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "model/runner.h"
+#include "quant/prefix.h"
 #include "stats/quantile.h"
 #include "stats/window_mean.h"
 
@@ -41,7 +42,7 @@ LossComparison::LossComparison(const ModelWeights& weights, TokenBatch batch,
   if (std::all_of(counts_.begin(), counts_.end(), [](double count) { return count == 0.0; }))
     fail("no window has two tokens: there is nothing to predict");
   StateObserver observer(static_cast<size_t>(weights.architecture().n_layers), progress);
-  reference_ = run(weights, Hooks(), observer);
+  reference_ = run(weights, batch_, 0, Hooks(), observer);
   spikes_.assign(batch_.ids.size(), 0);
   for (const std::vector<float>& peaks : observer.peaks) {
     thresholds_.push_back(kNewSpikeFactor * lower_median({peaks.begin(), peaks.end()}));
@@ -49,10 +50,14 @@ LossComparison::LossComparison(const ModelWeights& weights, TokenBatch batch,
   }
 }
 
-LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const {
+LossesOfPass LossComparison::run(const ModelWeights& weights, const TokenBatch& batch, size_t prefix,
+                                 const Hooks& hooks, StateObserver& observer) const {
   RunOptions options;
   options.losses = true;
-  const RunResult result = run_model(weights, batch_, hooks, observer, options);
+  RunResult result = run_model(weights, batch, hooks, observer, options);
+  const std::vector<uint8_t> of_prefix = prefix_rows(batch, prefix);
+  result.losses = unmarked(result.losses, of_prefix);
+  for (std::vector<float>& peaks : observer.peaks) peaks = unmarked(peaks, of_prefix);
   LossesOfPass pass;
   pass.seconds = result.seconds;
   for (size_t window = 0; window < counts_.size(); ++window) {
@@ -70,10 +75,12 @@ LossesOfPass LossComparison::run(const ModelWeights& weights, const Hooks& hooks
 
 LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedActivations* activations,
                                  const std::function<void(double)>& progress) const {
+  const std::vector<int64_t> prefix = activations ? activations->prefix() : std::vector<int64_t>();
+  const TokenBatch batch = with_prefix(batch_, prefix);
   Hooks hooks;
-  if (activations) activations->attach(hooks, batch_);
+  if (activations) activations->attach(hooks, batch);
   StateObserver observer(thresholds_.size(), progress);
-  LossesOfPass pass = run(weights, hooks, observer);
+  LossesOfPass pass = run(weights, batch, prefix.size(), hooks, observer);
   std::vector<uint8_t> spikes(spikes_.size());
   for (size_t block = 0; block < thresholds_.size(); ++block)
     for (size_t token = 0; token < spikes.size(); ++token) {

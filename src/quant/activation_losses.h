@@ -31,7 +31,8 @@ class LossComparison {
   LossComparison(const ModelWeights& weights, TokenBatch batch, const std::function<void(double)>& progress);
 
   const LossesOfPass& reference() const { return reference_; }
-  /// A pass with these weights, of the same architecture, and activations (null: as they are).
+  /// A pass with these weights, of the same architecture, and activations (null: as they are). Where these have a
+  /// prefix it stands in front of every window; what is counted is of the windows' own tokens.
   LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
                    const std::function<void(double)>& progress) const;
   /// The keys that rows of comparisons have: perplexity, nll, nll_se, dnll, dnll_se (paired over windows),
@@ -40,7 +41,9 @@ class LossComparison {
 
  private:
   class StateObserver;
-  LossesOfPass run(const ModelWeights& weights, const Hooks& hooks, StateObserver& observer) const;
+  /// `batch`: the windows, with so many ids in front of each.
+  LossesOfPass run(const ModelWeights& weights, const TokenBatch& batch, size_t prefix, const Hooks& hooks,
+                   StateObserver& observer) const;
 
   const TokenBatch batch_;
   std::vector<double> counts_;      // [windows] predictions

@@ -24,6 +24,7 @@ constexpr std::array kClips = {
 
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
 constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
+constexpr auto kPrefixed = Population::prefixed;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
     ActivationMethod{"mse", "one scale a site, of least mean square error", Clip::mse, kAll, Spikes::kept, false},
@@ -47,6 +48,19 @@ constexpr std::array kMethods = {
     ActivationMethod{"rotation-dynamic", "the same, a scale a token", Clip::dynamic, kAllRotated, Spikes::kept, false},
     ActivationMethod{"rotation-insertquant", "templates in the spikes' place, rotated; scales of least error",
                      Clip::mse, kOrdinaryRotated, Spikes::replaced, false},
+    ActivationMethod{"smoothquant",
+                     "channels over scales that weights take (--smooth); one scale a site, largest value", Clip::absmax,
+                     kAll, Spikes::kept, false, Channels::smoothed},
+    ActivationMethod{"smoothquant-insertquant", "the same with templates in the spikes' place", Clip::absmax, kOrdinary,
+                     Spikes::replaced, false, Channels::smoothed},
+    ActivationMethod{"outlier-split", "a scale a token; channels with outliers (--outliers) are not quantized",
+                     Clip::dynamic, kAll, Spikes::kept, false, Channels::split},
+    ActivationMethod{"prefixquant-absmax", "spikes settle on a prefix; scales up to the largest value behind it",
+                     Clip::absmax, kPrefixed, Spikes::kept, false},
+    ActivationMethod{"prefixquant", "the same, scales of least mean square error", Clip::mse, kPrefixed, Spikes::kept,
+                     false},
+    ActivationMethod{"prefix", "nothing quantized, the prefix in front of every text", Clip::none, kPrefixed,
+                     Spikes::kept, false},
     ActivationMethod{"templates", "nothing quantized, templates in the spikes' place", Clip::none, kOrdinary,
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
@@ -115,14 +129,32 @@ SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers)
   return result;
 }
 
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates) {
+  if (method.spikes != Spikes::kept && templates.sets.empty())
+    return fmt::format("method '{}' needs templates, and this model has none: {}", method.name,
+                       why_not_applicable(templates));
+  if (method.rotated() && templates.rotation == RotationKind::none)
+    return fmt::format("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard",
+                       method.name);
+  if (method.channels != Channels::alike && !templates.has_channels())
+    return fmt::format(
+        "method '{}' needs ranges of single channels, which this template file is too old to have: make it anew with: "
+        "spikescope templates",
+        method.name);
+  if (method.prefixed() && templates.prefix.ids.empty())
+    return fmt::format(
+        "method '{}' needs a prefix, and the templates were made without: make them with --prefix auto{}", method.name,
+        templates.sets.empty() ? ", which finds none where there are no spikes, or with token ids" : "");
+  return {};
+}
+
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides) {
-  if (method.spikes != Spikes::kept && templates.sets.empty())
-    fail_usage("method '{}' needs templates, and this model has none: {}", method.name, why_not_applicable(templates));
-  if (method.rotated() && templates.rotation == RotationKind::none)
-    fail_usage("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard", method.name);
+  if (const std::string why = why_not_possible(method, templates); !why.empty()) fail_usage("{}", why);
   ActivationPlan plan;
   plan.rotated = method.rotated();
+  plan.channels = method.channels;
+  if (method.prefixed()) plan.prefix = templates.prefix.ids;
   plan.population = method.population;
   plan.spikes = method.spikes;
   const auto layers = static_cast<size_t>(templates.n_layers);

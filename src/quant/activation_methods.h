@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/smoothing.h"
 #include "quant/templates.h"
 
 namespace spikescope {
@@ -35,6 +36,13 @@ enum class Spikes : uint8_t {
   replaced,  ///< the same, and templates stand in for what they did
 };
 
+/// What tells the channels of a site apart.
+enum class Channels : uint8_t {
+  alike,
+  smoothed,  ///< SmoothQuant: divided by scales of their own, and multiplied after they are rounded (quant/smoothing.h)
+  split,     ///< LLM.int8: those with outliers are not quantized
+};
+
 /// One row of the table of methods.
 struct ActivationMethod {
   std::string_view name;     ///< "insertquant"
@@ -43,13 +51,19 @@ struct ActivationMethod {
   Population population;  ///< of the calibration, whose ranges count
   Spikes spikes;
   bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
+  Channels channels = Channels::alike;
 
   /// Whether values are rotated before they are rounded, and back after it.
-  bool rotated() const { return population >= Population::ordinary_rotated; }
+  bool rotated() const { return population == Population::ordinary_rotated || population == Population::all_rotated; }
+  /// Whether the calibrated prefix stands in front of every text (quant/prefix.h).
+  bool prefixed() const { return population == Population::prefixed; }
 };
 std::span<const ActivationMethod> activation_methods();
 /// Throws UsageError, with the nearest one, where there is no such method.
 const ActivationMethod& find_activation_method(std::string_view name);
+
+/// Why a method cannot be had of these templates, and what to do about it; empty: it can.
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates);
 
 /// RangeKey::ratio from which a site's ordinary tokens are too different for one scale.
 inline constexpr double kDynamicAbove = 20.0;
@@ -76,6 +90,10 @@ struct ActivationPlan {
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
   bool rotated = false;
+  Channels channels = Channels::alike;
+  double smooth = kMigration;           ///< alpha of smoothing_scales()
+  double outliers = kOutlierThreshold;  ///< of outlier_channels()
+  std::vector<int64_t> prefix;          ///< ids in front of every text, which are not quantized
   bool asymmetric = false;
   /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
   /// computed beforehand.
@@ -83,7 +101,7 @@ struct ActivationPlan {
   /// Whether R ends a course even where F could.
   bool end_with_residual = false;
 };
-/// The plan of a method at so many bits. Throws UsageError for a method that needs templates where there are none.
+/// The plan of a method at so many bits. Throws UsageError for a method that why_not_possible().
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides = {});
 

@@ -11,7 +11,9 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "model/gemm.h"
+#include "model/prompt_layout.h"
 #include "model/runner.h"
+#include "quant/prefix.h"
 #include "quant/quantizer.h"
 #include "quant/value_histogram.h"
 #include "stats/quantile.h"
@@ -39,15 +41,21 @@ Peak peak_of(const float* values, int64_t count) {
 
 class ProgressObserver : public PassObserver {
  public:
-  ProgressObserver(const CalibrationProgress& progress, double from, std::string part)
-      : progress_(progress), from_(from), part_(std::move(part)) {}
-  void progress(double fraction) override { progress_(from_ + 0.5 * fraction, part_); }
+  ProgressObserver(CalibrationProgress progress, std::string part)
+      : progress_(std::move(progress)), part_(std::move(part)) {}
+  void progress(double fraction) override { progress_(fraction, part_); }
 
  private:
-  const CalibrationProgress& progress_;
-  const double from_;
+  const CalibrationProgress progress_;
   const std::string part_;
 };
+
+/// The progress of one of several passes.
+CalibrationProgress progress_of_pass(const CalibrationProgress& progress, int pass, int passes) {
+  return [&progress, pass, passes](double fraction, const std::string& part) {
+    progress((pass + fraction) / passes, part);
+  };
+}
 
 /// First pass: the largest values of every token.
 PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, const CalibrationProgress& progress) {
@@ -74,7 +82,7 @@ PassPeaks record_peaks(const ModelWeights& weights, const TokenBatch& batch, con
   };
   observe_peaks(mlp_update_point(a), peaks.update);
   observe_peaks(Point::resid_post, peaks.state);
-  ProgressObserver observer(progress, 0.0, "looking for spikes");
+  ProgressObserver observer(progress, "looking for spikes");
   run_model(weights, batch, hooks, observer);
   return peaks;
 }
@@ -145,6 +153,9 @@ class SiteStatistics {
     return ranges;
   }
 
+  /// Of the tokens seen last, the largest |x| of each.
+  const std::vector<float>& largest() const { return largest_; }
+
  private:
   static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
     SiteRange range;
@@ -173,11 +184,12 @@ class SiteStatistics {
 /// Second pass.
 class Collector : public PassObserver {
  public:
-  Collector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
+  Collector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
             const CalibrationProgress& progress)
-      : architecture_(architecture),
+      : weights_(weights),
+        architecture_(weights.architecture()),
         templates_(templates),
-        rotations_(site_rotations(architecture, templates)),
+        rotations_(site_rotations(architecture_, templates)),
         tokens_(batch.ids.size()),
         spikes_(tokens_),
         progress_(progress) {
@@ -185,6 +197,7 @@ class Collector : public PassObserver {
       for (const int64_t token : set.course.tokens) spikes_[static_cast<size_t>(token)] = 1;
     for (size_t site = 0; site < kSites; ++site) {
       sites_.emplace_back(threads(), tokens_);
+      channels_.emplace_back(threads());
       if (rotations_[site]) rotated_sites_.emplace_back(threads(), tokens_);
     }
     for (const TemplateSet& set : templates.sets)
@@ -217,13 +230,20 @@ class Collector : public PassObserver {
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
                templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
+      const auto at = static_cast<size_t>(layer);
+      std::tie(templates_.channels[static_cast<size_t>(Population::ordinary)][site][at],
+               templates_.channels[static_cast<size_t>(Population::all)][site][at]) = channels_[site].take();
+      templates_.weight_maxima[site][at] = reading_maxima(weights_, kind.site, layer);
       if (rotations_[site])
         std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
                  templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
     }
   }
 
-  void progress(double fraction) override { progress_(0.5 + 0.5 * fraction, "ranges and templates"); }
+  void progress(double fraction) override { progress_(fraction, "ranges and templates"); }
+
+  /// [tokens] whether a token is of any set.
+  const std::vector<uint8_t>& spikes() const { return spikes_; }
 
   /// After the pass.
   void finish() {
@@ -269,6 +289,7 @@ class Collector : public PassObserver {
 
   void see_site(Site site, const Activation& at) {
     sites_[static_cast<size_t>(site)].add(at, spikes_);
+    channels_[static_cast<size_t>(site)].add(at, spikes_);
     if (const Rotation* rotation = rotations_[static_cast<size_t>(site)].get()) {
       const int64_t rows = at.values.rows(), size = at.values.row_size();
       turned_.resize(rows * size);
@@ -295,16 +316,71 @@ class Collector : public PassObserver {
     });
   }
 
+  const ModelWeights& weights_;
   const Architecture& architecture_;
   SpikeTemplates& templates_;
   const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
   const size_t tokens_;
-  std::vector<uint8_t> spikes_;  // [tokens] whether a token is of any set
+  std::vector<uint8_t> spikes_;  // [tokens]
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
+  std::vector<ChannelStatistics> channels_;
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
 };
+
+/// Third pass: ranges of the prompts' own tokens behind the prefix, and how many of these have spikes nevertheless.
+class PrefixCollector : public PassObserver {
+ public:
+  PrefixCollector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
+                  const CalibrationProgress& progress)
+      : architecture_(architecture),
+        templates_(templates),
+        of_prefix_(prefix_rows(batch, templates.prefix.ids.size())),
+        spikes_(batch.ids.size()),
+        progress_(progress) {
+    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), batch.ids.size());
+  }
+
+  void attach(Hooks& hooks) {
+    for (const SiteKind& kind : site_kinds())
+      hooks.observe(
+          "blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
+          [this, site = static_cast<size_t>(kind.site)](const Activation& at) { sites_[site].add(at, of_prefix_); });
+  }
+
+  void block_done(int layer, const TensorView&) override {
+    for (const TemplateSet& set : templates_.sets)
+      if (set.course.birth == layer) see_births(set.course.threshold);
+    for (const SiteKind& kind : site_kinds())
+      if (has_site(architecture_, kind.site, layer))
+        templates_.range(Population::prefixed, kind.site, layer) =
+            sites_[static_cast<size_t>(kind.site)].take(of_prefix_).first;
+  }
+
+  void progress(double fraction) override { progress_(fraction, "ranges behind a prefix"); }
+
+  /// After the pass.
+  void finish() { templates_.prefix.spikes = std::count(spikes_.begin(), spikes_.end(), uint8_t{1}); }
+
+ private:
+  void see_births(double threshold) {
+    const std::vector<float>& largest = sites_[static_cast<size_t>(Site::down_in)].largest();
+    for (size_t row = 0; row < largest.size(); ++row)
+      if (!of_prefix_[row] && largest[row] > threshold) spikes_[row] = 1;
+  }
+
+  const Architecture& architecture_;
+  SpikeTemplates& templates_;
+  const std::vector<uint8_t> of_prefix_;  // [rows]
+  std::vector<uint8_t> spikes_;           // [rows] whether an own token has one
+  const CalibrationProgress& progress_;
+  std::vector<SiteStatistics> sites_;
+};
+
+bool fits_context(const TokenBatch& batch, const Architecture& a) {
+  return a.context_length <= 0 || PromptLayout(batch.offsets, batch.parents).longest() <= a.context_length;
+}
 
 }  // namespace
 
@@ -314,7 +390,10 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
-  const SpikeCourses found = find_spike_courses(record_peaks(weights, batch, progress), eta);
+  if (settings.prefix) check_prompts(with_prefix(batch, *settings.prefix), a);
+  const int passes = settings.prefix && settings.prefix->empty() ? 2 : 3;
+  const SpikeCourses found =
+      find_spike_courses(record_peaks(weights, batch, progress_of_pass(progress, 0, passes)), eta);
 
   SpikeTemplates templates;
   templates.info = std::move(info);
@@ -327,6 +406,10 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   templates.blocks = found.blocks;
   for (auto& population : templates.ranges)
     for (std::vector<SiteRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  for (auto& population : templates.channels)
+    for (std::vector<ChannelRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  for (std::vector<std::vector<float>>& layers : templates.weight_maxima)
+    layers.resize(static_cast<size_t>(a.n_layers));
   for (const SpikeCourse& course : found.courses) {
     TemplateSet set;
     set.course = course;
@@ -335,11 +418,24 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
     templates.sets.push_back(std::move(set));
   }
 
-  Collector collector(a, batch, templates, progress);
+  const CalibrationProgress second = progress_of_pass(progress, 1, passes),
+                            third = progress_of_pass(progress, 2, passes);
+  Collector collector(weights, batch, templates, second);
   Hooks hooks;
   collector.attach(hooks);
   run_model(weights, batch, hooks, collector);
   collector.finish();
+
+  std::vector<int64_t>& prefix = templates.prefix.ids;
+  prefix = settings.prefix ? *settings.prefix : choose_prefix(batch, collector.spikes());
+  const TokenBatch prefixed = with_prefix(batch, prefix);
+  if (!settings.prefix && !fits_context(prefixed, a)) prefix.clear();
+  if (prefix.empty()) return templates;
+  PrefixCollector behind(a, prefixed, templates, third);
+  Hooks observers;
+  behind.attach(observers);
+  run_model(weights, prefixed, observers, behind);
+  behind.finish();
   return templates;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "hooks/hooks.h"
 #include "model/batch.h"
@@ -20,6 +21,9 @@ inline constexpr int64_t kBatchTokens = 8192;
 
 struct EvaluationPass {
   AttachInterventions attach = {};
+  /// Ids in front of every prompt (quant/prefix.h), whose own predictions do not count; `attach` is given the batch
+  /// with them.
+  std::vector<int64_t> prefix = {};
   int64_t batch_tokens = kBatchTokens;
   /// Fraction of what was missing at the call that is done, 0 to 1.
   std::function<void(double fraction)> progress = {};

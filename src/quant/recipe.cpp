@@ -1,6 +1,7 @@
 #include "quant/recipe.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/fail.h"
@@ -24,6 +25,8 @@ void for_fields_of_activations(Activations& activations, const Field& field) {
   field("asymmetric", activations.asymmetric);
   field("exact_templates", activations.exact_templates);
   field("end_with_residual", activations.end_with_residual);
+  field("smooth", activations.smooth);
+  field("outliers", activations.outliers);
 }
 template <class Weights, class Field>
 void for_fields_of_weights(Weights& weights, const Field& field) {
@@ -70,13 +73,19 @@ void read_field(const Json& json, const char* key, const std::string& what, std:
   }
 }
 
-/// Reads what `fields` lists, no more and no less.
+/// Keys that recipes of earlier programs lack: they mean what they are without.
+constexpr std::array kLaterKeys = {std::string_view("smooth"), std::string_view("outliers")};
+
+/// Reads what `fields` lists, no more and, but for later keys, no less.
 template <class Fields>
 void read_fields(const Json& json, const std::string& what, const Fields& fields) {
   std::vector<std::string> known;
   fields([&](const char* key, const auto&) { known.emplace_back(key); });
   check_keys(json, known, what);
-  fields([&](const char* key, auto& value) { read_field(json, key, what, value); });
+  fields([&](const char* key, auto& value) {
+    const bool later = std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();
+    if (!later || json.contains(key)) read_field(json, key, what, value);
+  });
 }
 
 }  // namespace
@@ -128,6 +137,11 @@ ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTempla
   plan.asymmetric = recipe.asymmetric;
   plan.quantize_templates = !recipe.exact_templates;
   plan.end_with_residual = recipe.end_with_residual;
+  if (!(recipe.smooth >= 0.0 && recipe.smooth <= 1.0))
+    fail_usage("--smooth {}: expected a number from 0 (activations keep their scales) to 1", recipe.smooth);
+  if (!(recipe.outliers > 0.0)) fail_usage("--outliers {}: expected a number above 0", recipe.outliers);
+  plan.smooth = recipe.smooth;
+  plan.outliers = recipe.outliers;
   return plan;
 }
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <utility>
 
 #include "base/fail.h"
+#include "quant/prefix.h"
 
 namespace spikescope {
 namespace {
@@ -38,11 +40,66 @@ Quantizer quantizer_of(const SiteChoice& choice, const SiteRange& range, bool as
   return {};
 }
 
+/// The same where channels are not alike: their ends are known and nothing else.
+Quantizer quantizer_of_channels(const SiteChoice& choice, const JointRange& range, bool asymmetric) {
+  if (choice.clip == Clip::none || choice.clip == Clip::dynamic) return {};
+  if (choice.clip != Clip::absmax)
+    fail_usage(
+        "the clip '{}' is calibrated for sites as they are; with smoothed or split channels choose absmax, "
+        "dynamic or none",
+        clip_kinds()[static_cast<size_t>(choice.clip)].name);
+  return asymmetric ? Quantizer::asymmetric(choice.bits, range.low, range.high)
+                    : Quantizer::symmetric(choice.bits, range.absmax());
+}
+
+/// Values of some rows, which are to come out of a quantizer as they went in.
+class RowsAside {
+ public:
+  /// `marked`: which of all rows of the pass.
+  RowsAside(const Activation& at, const std::vector<uint8_t>& marked) : values_(at.values) {
+    for (int64_t row = 0; row < values_.rows() && !marked.empty(); ++row) {
+      if (!marked[static_cast<size_t>(at.first_row + row)]) continue;
+      rows_.push_back(row);
+      kept_.insert(kept_.end(), values_.row(row), values_.row(row) + values_.row_size());
+    }
+  }
+  void put_back() const {
+    const int64_t size = values_.row_size();
+    for (size_t i = 0; i < rows_.size(); ++i)
+      std::copy_n(kept_.begin() + static_cast<int64_t>(i) * size, size, values_.row(rows_[i]));
+  }
+
+ private:
+  const TensorView& values_;
+  std::vector<int64_t> rows_;
+  std::vector<float> kept_;
+};
+
+/// Values of some channels, which a quantizer is to see as 0.
+class ChannelsAside {
+ public:
+  ChannelsAside(const TensorView& values, const std::vector<int64_t>& channels) : values_(values), channels_(channels) {
+    kept_.reserve(static_cast<size_t>(values_.rows()) * channels_.size());
+    for (int64_t row = 0; row < values_.rows(); ++row)
+      for (const int64_t channel : channels_) kept_.push_back(std::exchange(values_.row(row)[channel], 0.0f));
+  }
+  void put_back() const {
+    for (size_t i = 0; i < kept_.size(); ++i)
+      values_.row(static_cast<int64_t>(i / channels_.size()))[channels_[i % channels_.size()]] = kept_[i];
+  }
+
+ private:
+  const TensorView& values_;
+  const std::vector<int64_t>& channels_;
+  std::vector<float> kept_;  // [rows][channels]
+};
+
 }  // namespace
 
 /// State of one pass: of each token the set whose spike it has, from the block of its birth on.
 struct SimulatedActivations::Pass {
   std::vector<int> set;
+  std::vector<uint8_t> prefix;  ///< [tokens] whether it belongs to the prefix; empty: there is none
 };
 
 SimulatedActivations::SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates,
@@ -53,46 +110,85 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
   if (plan_.rotated) rotations_ = site_rotations(architecture, templates);
   for (const SiteKind& kind : site_kinds()) {
     const auto site = static_cast<size_t>(kind.site);
-    for (int layer = 0; layer < architecture.n_layers; ++layer) {
-      SiteQuantizer& here = quantizers_[site].emplace_back();
-      if (!has_site(architecture, kind.site, layer)) continue;
-      here.choice = plan_.choices[site][static_cast<size_t>(layer)];
-      const SiteRange& range = templates.range(plan_.population, kind.site, layer);
-      const bool needs_range = here.choice.clip != Clip::none && here.choice.clip != Clip::dynamic;
-      if (needs_range && !(range[RangeKey::rows] > 0))
-        fail("{} of block {} has no samples in the calibration; calibrate with more text", kind.name, layer);
-      try {
-        here.quantizer = quantizer_of(here.choice, range, plan_.asymmetric);
-      } catch (const UsageError&) {
-        throw;
-      } catch (const Error& error) {
-        fail("{} of block {}: {}; the template file is damaged, make it anew", kind.name, layer, error.what());
-      }
-    }
+    for (int layer = 0; layer < architecture.n_layers; ++layer)
+      quantizers_[site].push_back(has_site(architecture, kind.site, layer) ? site_quantizer(kind, layer)
+                                                                           : SiteQuantizer());
   }
 }
 
+SimulatedActivations::SiteQuantizer SimulatedActivations::site_quantizer(const SiteKind& kind, int layer) const {
+  SiteQuantizer here;
+  here.choice = plan_.choices[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
+  const SiteRange& range = templates_.range(plan_.population, kind.site, layer);
+  const bool needs_range = here.choice.clip != Clip::none && here.choice.clip != Clip::dynamic;
+  if (needs_range && !(range[RangeKey::rows] > 0))
+    fail("{} of block {} has no samples in the calibration; calibrate with more text", kind.name, layer);
+  try {
+    if (plan_.channels == Channels::alike) {
+      here.quantizer = quantizer_of(here.choice, range, plan_.asymmetric);
+      return here;
+    }
+    ChannelRange channels = templates_.channel_range(plan_.population, kind.site, layer);
+    const int64_t width = site_width(architecture_, kind.site);
+    if (static_cast<int64_t>(channels.highest.size()) != width)
+      fail("ranges of {} channels, expected {}", channels.highest.size(), width);
+    if (plan_.channels == Channels::smoothed)
+      here.scales = smoothing_scales(
+          channels, templates_.weight_maxima[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)], plan_.smooth);
+    else
+      here.outliers = outlier_channels(channels, plan_.outliers);
+    for (const int64_t channel : here.outliers)
+      channels.lowest[static_cast<size_t>(channel)] = channels.highest[static_cast<size_t>(channel)] = 0.0f;
+    here.quantizer = quantizer_of_channels(here.choice, joint_range(channels, here.scales), plan_.asymmetric);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail("{} of block {}: {}; the template file is damaged, make it anew", kind.name, layer, error.what());
+  }
+  return here;
+}
+
+double SimulatedActivations::share_of_outliers() const {
+  size_t outliers = 0;
+  int64_t channels = 0;
+  for (const SiteKind& kind : site_kinds())
+    for (const SiteQuantizer& site : quantizers_[static_cast<size_t>(kind.site)])
+      if (site.choice.clip != Clip::none) {
+        outliers += site.outliers.size();
+        channels += site_width(architecture_, kind.site);
+      }
+  return channels > 0 ? static_cast<double>(outliers) / static_cast<double>(channels) : 0.0;
+}
+
 void SimulatedActivations::quantize(const SiteQuantizer& site, const Rotation* rotation, const TensorView& rows) const {
+  const ChannelsAside outliers(rows, site.outliers);
+  if (!site.scales.empty()) divide_channels(rows, site.scales);
   if (rotation) rotation->apply(rows);
   if (site.choice.clip == Clip::dynamic)
     quantize_rows_dynamic(rows, site.choice.bits, plan_.asymmetric);
   else if (site.choice.clip != Clip::none)
     quantize_rows(rows, site.quantizer);
   if (rotation) rotation->undo(rows);
+  if (!site.scales.empty()) multiply_channels(rows, site.scales);
+  outliers.put_back();
 }
 
 void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch) const {
   const auto pass = std::make_shared<Pass>();
   pass->set.assign(batch.ids.size(), kOrdinary);
+  if (!plan_.prefix.empty()) pass->prefix = prefix_rows(batch, plan_.prefix.size());
   if (plan_.spikes != Spikes::kept) attach_spikes(hooks, pass);  // before the quantizers: they see what is put in
   for (const SiteKind& kind : site_kinds())
     for (int layer = 0; layer < architecture_.n_layers; ++layer) {
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
       if (site.choice.clip == Clip::none || !has_site(architecture_, kind.site, layer)) continue;
-      hooks.intervene(HookPoint{kind.point, layer}.name(),
-                      [this, &site, rotation = rotations_[static_cast<size_t>(kind.site)].get()](const Activation& at) {
-                        quantize(site, rotation, at.values);
-                      });
+      hooks.intervene(
+          HookPoint{kind.point, layer}.name(),
+          [this, &site, pass, rotation = rotations_[static_cast<size_t>(kind.site)].get()](const Activation& at) {
+            const RowsAside prefix(at, pass->prefix);
+            quantize(site, rotation, at.values);
+            prefix.put_back();
+          });
     }
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) attach_templates(hooks, pass);
 }

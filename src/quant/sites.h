@@ -30,6 +30,8 @@ std::span<const SiteKind> site_kinds();
 
 /// Whether block `layer` has the site: mixtures of experts have no down_in, parallel blocks with one norm no mlp_in.
 bool has_site(const Architecture& architecture, Site site, int layer);
+/// Values of a token at the site; 0: no block has it.
+int64_t site_width(const Architecture& architecture, Site site);
 /// What the MLP adds to the residual stream, after the post-norm and the factors that a family may have for it.
 Point mlp_update_point(const Architecture& architecture);
 
