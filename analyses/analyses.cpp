@@ -6,6 +6,7 @@
 #include "analyses/convergence/convergence.h"
 #include "analyses/interventions/interventions.h"
 #include "analyses/null_space/null_space.h"
+#include "analyses/quantize/quantize_section.h"
 #include "analyses/rope_bands/rope_bands.h"
 #include "analyses/scan/scan_section.h"
 #include "analyses/sinks/sinks.h"
@@ -29,6 +30,7 @@ std::span<const Analysis> experiments() {
   static const std::array table = {
       Analysis{"interventions", "Interventions", nullptr, nullptr, interventions_section, "intervene"},
       Analysis{"scan", "From the weights alone", nullptr, nullptr, scan_section, "scan"},
+      Analysis{"quantize", "Quantization", nullptr, nullptr, quantize_section, "quantize"},
   };
   return table;
 }

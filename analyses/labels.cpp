@@ -84,8 +84,10 @@ std::string number(const Json& value) { return number(number_or_nan(value)); }
 
 // An error of 0 says that all windows are the same in this, not that the figure is exact.
 std::string number(double value, double error) {
-  return std::isfinite(value) && std::isfinite(error) && error > 0.0 ? fmt::format("{} ± {:.2g}", number(value), error)
-                                                                     : number(value);
+  if (!std::isfinite(value) || !std::isfinite(error) || error <= 0.0) return number(value);
+  if (error < 99.5 || error >= 1e9) return fmt::format("{} ± {:.2g}", number(value), error);
+  const double unit = std::pow(10.0, std::floor(std::log10(error)) - 1.0);
+  return fmt::format("{} ± {}", number(value), with_thousands(fmt::format("{:.0f}", std::round(error / unit) * unit)));
 }
 
 double standard_error(const Json& row, const std::string& key) {

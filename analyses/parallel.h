@@ -6,6 +6,8 @@
 #include <exception>
 #include <mutex>
 
+#include "base/parallel.h"
+
 namespace spikescope {
 
 /// Calls function(prompt) for 0 .. n_prompts - 1 from several threads. After a throw no further prompt is begun, and
@@ -15,9 +17,8 @@ void for_each_prompt(int64_t n_prompts, const Function& function) {
   std::exception_ptr error;
   std::atomic<bool> failed = false;
   std::mutex error_mutex;
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t prompt = 0; prompt < n_prompts; ++prompt) {
-    if (failed) continue;
+  parallel_for(n_prompts, [&](int64_t prompt) {
+    if (failed) return;
     try {
       function(prompt);
     } catch (...) {
@@ -25,7 +26,7 @@ void for_each_prompt(int64_t n_prompts, const Function& function) {
       if (!error) error = std::current_exception();
       failed = true;
     }
-  }
+  });
   if (error) std::rethrow_exception(error);
 }
 

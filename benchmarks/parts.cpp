@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/attention.h"
+#include "model/int8_product.h"
 #include "model/mlp.h"
 #include "model/norm.h"
 #include "model/product.h"
@@ -61,6 +62,42 @@ void BM_Product(benchmark::State& state) {
   set_flops(state, 2.0 * static_cast<double>(m * n * k));
 }
 BENCHMARK(BM_Product)->Apply(block_shapes);
+
+void BM_ProductBfloat16(benchmark::State& state) {
+  choose_products(Dtype::bfloat16);
+  BM_Product(state);
+  choose_products(Dtype::float32);
+}
+BENCHMARK(BM_ProductBfloat16)->Apply(block_shapes);
+
+/// In whole numbers of 8 bits by LibTorch, the rounding of the inputs included; `dynamic`: with a scale a row.
+void BM_ProductInt8(benchmark::State& state) {
+  const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
+  const bool dynamic = state.range(3) != 0;
+  const std::vector<float> a = random_values(m * k);
+  const std::vector<int8_t> b(static_cast<size_t>(n * k), 77);
+  const std::vector<float> scales(static_cast<size_t>(n), 0.01f);
+  Buffer out(m * n);
+  constexpr size_t kLayers = 30;
+  std::vector<Int8Product> layers(kLayers);
+  for (Int8Product& layer : layers)
+    layer.reset({.kind = dynamic ? Int8Inputs::Scale::row : Int8Inputs::Scale::fixed, .scale = 0.03f}, b, scales);
+  size_t at = 0;
+  for (auto _ : state) {
+    const Int8Product& layer = layers[at++ % kLayers];
+    for_row_pieces(m, [&](int64_t first, int64_t count) {
+      layer({a.data() + first * k, count, k, k}, {out.data() + first * n, count, n, n});
+    });
+  }
+  set_flops(state, 2.0 * static_cast<double>(m * n * k));
+  state.SetLabel(int8_kernel());
+}
+BENCHMARK(BM_ProductInt8)
+    ->ArgNames({"rows", "out", "in", "dynamic"})
+    ->ArgsProduct({{2048}, {960, 576, 3072}, {576}, {0, 1}})
+    ->ArgsProduct({{2048}, {576}, {1536}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 void BM_Blas(benchmark::State& state) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);

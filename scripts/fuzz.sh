@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with clang (build-fuzz) and runs each for some seconds from a seed corpus. Findings are kept in
 # build-fuzz/findings; any is a failure.
-# Usage: scripts/fuzz.sh [--seconds N] [TARGET ...]   (default: 20 seconds, all: gguf safetensors tokenizer checkpoint prompts)
+# Usage: scripts/fuzz.sh [--seconds N] [TARGET ...]   (default: 20 seconds, all: gguf safetensors tokenizer checkpoint prompts
+# quantized templates)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
@@ -10,13 +11,13 @@ seconds=20 targets=()
 while (($#)); do
   case $1 in
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
-    -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
     -*) printf 'fuzz.sh: unknown option %s; see fuzz.sh --help\n' "$1" >&2; exit 2 ;;
     *) targets+=("$1") ;;
   esac
   shift
 done
-((${#targets[@]})) || targets=(gguf safetensors tokenizer checkpoint prompts)
+((${#targets[@]})) || targets=(gguf safetensors tokenizer checkpoint prompts quantized templates)
 
 install_packages build fuzz
 build build-fuzz -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DSPIKESCOPE_FUZZ=ON

@@ -3,6 +3,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/spikescope
+python_venv=$root/build-python/venv
 
 # The web report's plotly.js travels inside the plotly wheel. Hash of the file itself, not of the wheel.
 plotly_package=plotly==7.1.0
@@ -77,6 +78,33 @@ build() {
   # shellcheck disable=SC2086
   cmake --build "$folder" -j "$(nproc)" ${build_targets:+--target $build_targets} >&2 || die "the build failed"
 }
+
+# fetch_python: an environment with scripts/python-packages.txt, and with nothing else, in $python_venv. What is there
+# already is left alone.
+fetch_python() (
+  list=$root/scripts/python-packages.txt
+  if cmp -s "$list" "$python_venv/packages.txt"; then exit 0; fi
+  say "installing Python packages for the tests in ${python_venv#"$root"/}"
+  rm -rf "$python_venv"
+  trap 'rm -rf "$python_venv"' EXIT
+  trap 'exit 130' INT TERM HUP
+  python3 -m venv "$python_venv" || die "python3 cannot make an environment (Debian: apt-get install python3-venv)"
+  pip=("$python_venv/bin/python" -m pip --no-input --disable-pip-version-check --quiet)
+  # Which torch a name and a version mean depends on where pip looks: a CPU build, or one for CUDA that brings gigabytes.
+  torch=$(grep '^torch==' "$list")
+  "${pip[@]}" install --dry-run --only-binary=:all: --report "$python_venv/torch.json" "$torch" < /dev/null >&2 ||
+    die "pip finds no $torch"
+  if grep -qE '"name": "(nvidia|cuda)-' "$python_venv/torch.json"; then
+    die "pip would bring a build of $torch for CUDA, of several gigabytes: fill $python_venv by hand, or name another Python \
+with SPIKESCOPE_TRANSFORMERS_PYTHON and SPIKESCOPE_PYTHON"
+  fi
+  # The list is all there is: nothing newer comes in by way of what the packages ask for.
+  "${pip[@]}" install --no-deps --only-binary=:all: -r "$list" < /dev/null >&2 || die "pip could not install $list"
+  "$python_venv/bin/python" -c 'import torch, transformers, safetensors, compressed_tensors' >&2 ||
+    die "what is in $python_venv cannot be loaded"
+  cp "$list" "$python_venv/packages.txt"
+  trap - EXIT
+)
 
 find_pip() {
   if python3 -m pip --version > /dev/null 2>&1; then

@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds and runs every test. The last line is "N passed, N failed, N skipped".
-# Usage: scripts/test.sh [--all] [--torch DIR]
+# Usage: scripts/test.sh [--all] [--python] [--torch DIR]
 #   --all        also builds and runs them with AddressSanitizer and UndefinedBehaviorSanitizer (build-asan), those of our
 #                own threads with ThreadSanitizer (build-tsan), fuzzes what reads files for 20 s each (scripts/fuzz.sh),
 #                gives 2,000 damaged checkpoints to the program, and kills 30 captures (tests/hostile)
+#   --python     also runs those that compare with transformers and compressed-tensors, from an environment of their own
+#                (build-python/venv, made where it is not there: about 1.2 GB). Without it they are skipped, unless
+#                SPIKESCOPE_TRANSFORMERS_PYTHON and SPIKESCOPE_PYTHON name a Python that has them. With CI=true it is on
 #   --torch DIR  also builds and runs them against the LibTorch in DIR (build-torch)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
 
-sanitize=false torch=
+sanitize=false torch= python=${CI:-false}
 while (($#)); do
   case $1 in
     --all) sanitize=true ;;
+    --python) python=true ;;
     --torch) torch=${2:?--torch needs a folder}; shift ;;
-    -h | --help) sed -n '2,8s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# //p' "$0"; exit 0 ;;
     *) printf 'test.sh: unknown option %s; see test.sh --help\n' "$1" >&2; exit 2 ;;
   esac
   shift
@@ -47,18 +51,31 @@ check() {
 
 install_packages build run fetch test
 warn_about_blas
+if [[ $python == true ]]; then
+  # Beside the build: pip mostly waits for the network and the disk.
+  fetch_python &
+  fetching_python=$!
+fi
 build build -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON
 fetch_plotly || say "without plotly.js the report's tests are skipped"
 build/spikescope models fetch smollm2-135m || say "without SmolLM2 the tests on the real model are skipped"
+if [[ $python == true ]]; then
+  if wait "$fetching_python"; then
+    export SPIKESCOPE_TRANSFORMERS_PYTHON=${SPIKESCOPE_TRANSFORMERS_PYTHON:-$python_venv/bin/python}
+    export SPIKESCOPE_PYTHON=${SPIKESCOPE_PYTHON:-$python_venv/bin/python}
+  else
+    say "without these packages the tests that compare with transformers are skipped"
+  fi
+fi
 run_tests build
 if $sanitize; then
   build build-asan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON -DSPIKESCOPE_SANITIZE=address,undefined
   run_tests build-asan
-  # OpenMP's own synchronisation is invisible to ThreadSanitizer: threads of ours only.
-  build_targets="test_capture test_model" build build-tsan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON \
+  build_targets="test_base test_capture test_model" build build-tsan -DCMAKE_BUILD_TYPE=Release -DSPIKESCOPE_TESTS=ON \
     -DSPIKESCOPE_SANITIZE=thread
-  check env OMP_NUM_THREADS=1 build-tsan/tests/test_capture --gtest_brief=1 --gtest_filter='DumpWriter.*:WriteQueue.*:Resume.*'
-  check env OMP_NUM_THREADS=1 build-tsan/tests/test_model --gtest_brief=1 --gtest_filter='Streamed.*'
+  check build-tsan/tests/test_base --gtest_brief=1 --gtest_filter='Parallel*'
+  check build-tsan/tests/test_capture --gtest_brief=1 --gtest_filter='DumpWriter.*:WriteQueue.*:Resume.*'
+  check build-tsan/tests/test_model --gtest_brief=1 --gtest_filter='Streamed.*'
   check scripts/fuzz.sh
   check /usr/bin/python3 tests/hostile/corruptions.py
   check /usr/bin/python3 tests/hostile/kills.py

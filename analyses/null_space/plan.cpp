@@ -1,7 +1,5 @@
 #include "analyses/null_space/plan.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -29,8 +27,7 @@ double decomposition_work(int64_t rows, int64_t columns, int64_t vectors) {
 std::vector<Part> SpectrumPlan::parts(int64_t block) const {
   std::vector<Part> parts;
   const auto add = [&](size_t matrix, int64_t kv_head, int64_t first_row, int64_t rows) {
-    parts.push_back(
-        {matrix, kv_head, first_row, rows, decomposition_work(rows, matrices[matrix].columns, vectors)});
+    parts.push_back({matrix, kv_head, first_row, rows, decomposition_work(rows, matrices[matrix].columns, vectors)});
   };
   for (size_t i = 0; i < matrices.size(); ++i) {
     const Matrix& matrix = matrices[i];
@@ -94,7 +91,7 @@ double seconds_of_work(int64_t side) {
   std::vector<float> values(static_cast<size_t>(side * side));
   for (float& value : values) value = normal(random);
   const auto began = std::chrono::steady_clock::now();
-  parallel_for(omp_get_max_threads(), [&](int64_t) { Spectrum(values, side, side); });
+  parallel_for(threads(), [&](int64_t) { Spectrum(values, side, side); });
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() /
          decomposition_work(side, side, 0);
 }

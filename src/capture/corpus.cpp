@@ -31,6 +31,10 @@ std::optional<int64_t> bos_in_front(Bos bos, const Tokenizer& tokenizer) {
   return tokenizer.bos();
 }
 
+std::string bos_text(std::optional<int64_t> bos, const Tokenizer& tokenizer) {
+  return bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none";
+}
+
 std::vector<int64_t> read_corpus(const std::filesystem::path& file, const Tokenizer& tokenizer) {
   const std::string text = with_plain_line_ends(read_file(file));
   try {

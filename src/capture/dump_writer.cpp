@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/fail.h"
+#include "base/parallel.h"
 #include "capture/dump.h"
 #include "capture/dump_files.h"
 #include "capture/dump_folders.h"
@@ -26,6 +27,7 @@ using Shape = std::vector<int64_t>;
 
 // Large writes are cut into pieces of 8 MiB, so that the disk is busy while the rest is still being copied.
 constexpr int64_t kPieceValues = 2 << 20;
+constexpr int64_t kCopyValues = 1 << 16;  // copied by a thread at a time
 
 // A declared point and what it still waits for. The rows of scores and pattern are prompts.
 struct Declared {
@@ -280,9 +282,10 @@ void DumpWriter::write(const HookPoint& point, int64_t first_row, const float* d
     const auto bytes = static_cast<int64_t>(size * sizeof(float));
     const std::shared_ptr<Buffer> copy = impl.copies.take(count * row_size);
     const float* from = data + done * row_stride;
-#pragma omp parallel for schedule(dynamic, 64) if (bytes > (1 << 18))
-    for (int64_t row = 0; row < count; ++row)
-      std::copy_n(from + row * row_stride, row_size, copy->data() + row * row_size);
+    parallel_for_ranges(count, std::max<int64_t>(1, kCopyValues / row_size), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        std::copy_n(from + row * row_stride, row_size, copy->data() + row * row_size);
+    });
     const int64_t first = square ? done : first_row + done;
     impl.queue->push(bytes, [&files = *impl.files, point, prompt, first, count, size, copy] {
       files.write(point, prompt, first, count, std::span<const float>(copy->data(), size));

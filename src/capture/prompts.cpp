@@ -150,7 +150,7 @@ std::string bos_description(const PromptRequest& request, const Tokenizer* token
   const bool from_text = !request.texts.empty() || request.prompts_file || request.text_file || !request.ids_file;
   if (!from_text || !tokenizer || !tokenizer->bos()) return "none";
   const bool with_bos = request.bos == Bos::always || (request.bos == Bos::automatic && tokenizer->adds_bos());
-  return with_bos ? fmt::format("{} (id {})", tokenizer->piece(*tokenizer->bos()), *tokenizer->bos()) : "none";
+  return bos_text(with_bos ? tokenizer->bos() : std::nullopt, *tokenizer);
 }
 
 }  // namespace spikescope

@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "capture/corpus.h"
 #include "cli/command.h"
+#include "cli/evaluation_options.h"
 #include "io/output_file.h"
 #include "model/gemm.h"
 #include "model/language_model.h"
@@ -21,14 +22,11 @@ namespace fs = std::filesystem;
 namespace spikescope {
 namespace {
 
-/// Tokens of a window where the user names none: GPTQ's, as far as the model's context goes.
-constexpr int64_t kUsualLength = 2048;
-
 struct Options {
   std::string model, as, bos = "auto", reference;
-  std::optional<fs::path> text, tasks, out;
-  std::vector<std::string> chosen_tasks;
-  std::optional<int64_t> length, windows, rows;
+  std::optional<fs::path> out;
+  WindowOptions text;
+  TaskOptions tasks;
   int64_t batch_tokens = kBatchTokens;
   Dtype dtype = Dtype::float32;
   bool resume = false;
@@ -59,6 +57,7 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
   subject.kept = {.model = model_name(model),
                   .model_sha256 = options.out ? subject.checkpoint->sha256() : "",
                   .dtype = std::string(dtype_name(options.dtype)),
+<<<<<<< ours
                   .bos = bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none"};
   if (options.text) {
     const int64_t prefix =
@@ -69,28 +68,24 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
       fail_usage("--length {}: the context of {} is {}{}", length, subject.kept.model, a.context_length,
                  prefix > 0 ? fmt::format(", of which its prefix takes {}", prefix) : "");
     subject.windows = read_windows(*options.text, tokenizer, bos, length, options.windows);
+||||||| base
+                  .bos = bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none"};
+  if (options.text) {
+    const int64_t context = a.context_length > 0 ? a.context_length : kUsualLength;
+    const int64_t length = options.length.value_or(std::min(kUsualLength, context));
+    if (a.context_length > 0 && length > a.context_length)
+      fail_usage("--length {}: the context of {} is {}", length, subject.kept.model, a.context_length);
+    subject.windows = read_windows(*options.text, tokenizer, bos, length, options.windows);
+=======
+                  .bos = bos_text(bos, tokenizer)};
+  if (options.text.text) {
+    subject.windows = windows_of(options.text, a, tokenizer, bos);
+>>>>>>> theirs
     subject.kept.text = subject.windows->file;
     subject.kept.ids_sha256 = subject.windows->ids_sha256;
-    subject.kept.length = length;
+    subject.kept.length = subject.windows->length;
   }
   return subject;
-}
-
-/// The tasks named; all whose files are there where none is.
-std::vector<TaskRows> read_tasks(const Options& options, const Session& session) {
-  std::vector<TaskRows> read;
-  for (const std::string& name : options.chosen_tasks)
-    read.push_back(read_task(find_task(name), *options.tasks, options.rows));
-  if (!options.chosen_tasks.empty()) return read;
-  for (const Task& task : tasks()) {
-    if (fs::exists(*options.tasks / fmt::format("{}.jsonl", task.name)))
-      read.push_back(read_task(task, *options.tasks, options.rows));
-    else
-      note(session, fmt::format("no {}.jsonl in {}: {} is left out", task.name, options.tasks->string(), task.title));
-  }
-  if (read.empty())
-    fail("{}: there is no file of a task here ({}.jsonl, ...)", options.tasks->string(), tasks()[0].name);
-  return read;
 }
 
 fs::path out_file(const fs::path& out) { return out.extension() == ".json" ? out : out / "results" / "evaluate.json"; }
@@ -166,7 +161,6 @@ class Evaluator {
     return static_cast<double>(windows * subject.windows->length);
   }
   static double missing_questions(const Subject& subject, const TaskRows& rows) {
-    constexpr double kTokensOfAQuestion = 64.0;
     const size_t there = subject.kept.tasks.at(std::string(rows.task->name)).scores.size();
     return kTokensOfAQuestion * static_cast<double>(rows.questions.size() - there);
   }
@@ -194,6 +188,7 @@ class Evaluator {
   }
 
   EvaluationPass pass(const Subject& subject, double tokens, std::string part) {
+<<<<<<< ours
     AttachInterventions attach;
     std::vector<int64_t> prefix;
     if (subject.activations) {
@@ -217,6 +212,41 @@ class Evaluator {
                 [this] {
                   if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
                 }};
+||||||| base
+    AttachInterventions attach;
+    if (subject.activations)
+      attach = [&simulated = subject.activations->simulated()](Hooks& hooks, const TokenBatch& batch) {
+        simulated.attach(hooks, batch);
+      };
+    return {.attach = std::move(attach),
+            .batch_tokens = options_.batch_tokens,
+            .progress =
+                [this, tokens, part = std::move(part)](double fraction) {
+                  if (interrupt_.interrupted())
+                    fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
+                                                          : "go on with the same command and --resume");
+                  const double now = done_ + fraction * tokens;
+                  progress_.update(now / all_, part);
+                },
+            .kept =
+                [this] {
+                  if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
+                }};
+=======
+    EvaluationPass pass = pass_with(subject.activations ? &subject.activations->simulated() : nullptr);
+    pass.batch_tokens = options_.batch_tokens;
+    pass.progress = [this, tokens, part = std::move(part)](double fraction) {
+      if (interrupt_.interrupted())
+        fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
+                                              : "go on with the same command and --resume");
+      const double now = done_ + fraction * tokens;
+      progress_.update(now / all_, part);
+    };
+    pass.kept = [this] {
+      if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
+    };
+    return pass;
+>>>>>>> theirs
   }
 
   Json to_keep() const {
@@ -270,15 +300,13 @@ Json result_of(const Subject& subject, const std::optional<Reference>& reference
     json.update(perplexity_json(windows, subject.kept.windows));
     json["per_window"]["bytes"] = windows.bytes;
   }
-  double acc = 0.0;
   for (const TaskRows& rows : subject.tasks) {
     const std::string name(rows.task->name);
     Json task = task_json(rows, subject.kept.tasks.at(name).scores);
-    acc += task.at("acc").get<double>() / static_cast<double>(subject.tasks.size());
     task.update(json["tasks"][name]);
     json["tasks"][name] = std::move(task);
   }
-  if (!subject.tasks.empty()) json["mean_acc"] = acc;
+  if (!subject.tasks.empty()) json["mean_acc"] = mean_accuracy(json.at("tasks"));
   if (reference) {
     json.update(difference_json(*subject.windows, subject.kept.windows, reference->kept().windows));
     json["reference"] = to_json(reference->kept());
@@ -337,17 +365,16 @@ void print_perplexity(const Json& json) {
 }
 
 int evaluate(const Options& options, const Session& session) {
-  if (!options.text && !options.tasks)
+  const bool text = options.text.text.has_value();
+  std::vector<TaskRows> tasks = tasks_of(options.tasks, session);
+  if (!text && tasks.empty())
     fail_usage("there is nothing to evaluate: name a text with --text FILE, or a folder with --tasks DIR");
-  if (!options.text && !options.reference.empty())
-    fail_usage("--reference compares perplexities: it needs --text FILE");
-  if (!options.tasks && (!options.chosen_tasks.empty() || options.rows))
-    fail_usage("--task and --rows choose from the files of --tasks DIR, which is missing");
+  if (!text && !options.reference.empty()) fail_usage("--reference compares perplexities: it needs --text FILE");
   if (options.resume && !options.out) fail_usage("--resume goes on with the result of --out FILE, which is missing");
   set_threads(session.threads);
   Subject subject = open_subject(options.model, options.as, options);
   std::optional<Reference> reference = open_reference(options, subject);
-  if (options.tasks) subject.tasks = read_tasks(options, session);
+  subject.tasks = std::move(tasks);
   for (const TaskRows& rows : subject.tasks)
     subject.kept.tasks[std::string(rows.task->name)].file_sha256 = rows.file_sha256;
   if (options.resume) resume(options, subject, reference, session);
@@ -394,33 +421,12 @@ A call that was stopped goes on with --resume; so does one that asks for more wi
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");
-  command->add_option("--text", options->text, "Text file: tokenized in one go, cut into windows that do not overlap")
-      ->group("Perplexity");
-  command
-      ->add_option("--length", options->length,
-                   "Tokens a window, a BOS included (default: 2048 as GPTQ has it, or the model's context where that "
-                   "is less)")
-      ->group("Perplexity");
-  command->add_option("--windows", options->windows, "Windows from the text's beginning (default: all)")
-      ->group("Perplexity");
+  add_window_options(*command, options->text, "Perplexity", "Text file");
   command
       ->add_option("--reference", options->reference,
                    "Compare window by window with another model, or with FILE.json of an earlier --out")
       ->group("Perplexity");
-  command
-      ->add_option("--tasks", options->tasks,
-                   "Folder with multiple-choice tasks, TASK.jsonl: question, choices, label a line")
-      ->group("Zero-shot");
-  command
-      ->add_option(
-          "--task", options->chosen_tasks,
-          "One of arc_easy, arc_challenge, piqa, social_i_qa, openbookqa, winogrande (repeatable; default: all "
-          "that are there)")
-      ->allow_extra_args(false)
-      ->group("Zero-shot");
-  command->add_option("--rows", options->rows, "Questions of each task, from its beginning (default: all)")
-      ->check(CLI::PositiveNumber)
-      ->group("Zero-shot");
+  add_task_options(*command, options->tasks);
   add_bos_option(*command, options->bos);
   add_dtype_option(*command, options->dtype);
   command

@@ -2,17 +2,11 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <limits>
 #include <new>
-#include <thread>
 
 #include "base/error.h"
 #include "base/nearest.h"
@@ -57,33 +51,6 @@ std::string command_line(int argc, char** argv) {
     line += "'";
   }
   return line;
-}
-
-/// Whether other processes are running on all cores but one at this moment.
-bool machine_is_busy() {
-  int64_t fewest = std::numeric_limits<int64_t>::max();
-  for (int look = 0; look < 3; ++look) {  // what runs for a moment only does not count
-    if (look > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    std::ifstream file("/proc/loadavg");  // "0.20 0.18 0.12 1/80 11206": running / all
-    std::string one, five, fifteen;
-    int64_t running = 1;
-    file >> one >> five >> fifteen >> running;
-    fewest = std::min(fewest, running - 1);  // without this one
-  }
-  return fewest > 0 && fewest + 1 >= static_cast<int64_t>(std::thread::hardware_concurrency());
-}
-
-/// OpenMP's threads may spin or sleep while they wait for each other. Spinning makes passes some 15 % faster on an idle
-/// machine, and some 30 % slower on one whose cores others use too. The OpenMP library reads these variables when it is
-/// loaded, hence the new start, before anything big is.
-void choose_wait_policy(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
-  if (machine_is_busy()) {
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-  } else {
-    setenv("GOMP_SPINCOUNT", "20000000", 1);  // a tenth of a second or so
-  }
-  execv("/proc/self/exe", argv);
 }
 
 /// Blocks of a few MiB come and go with every layer; fetched from the system each time, they would have to be cleared
@@ -140,7 +107,6 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace spikescope;
-  choose_wait_policy(argv);
   report_lost_files();
   keep_freed_memory();
   try {

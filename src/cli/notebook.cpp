@@ -27,6 +27,12 @@ void check_names(const std::vector<std::string>& names) {
     if (std::find(known.begin(), known.end(), name) == known.end()) fail_unknown_analysis(name, known);
 }
 
+std::string_view experiment_command(const std::string& name) {
+  const auto all = experiments();
+  return std::find_if(all.begin(), all.end(), [&](const Analysis& experiment) { return experiment.name == name; })
+      ->command;
+}
+
 /// The results of these names, in the order of the report; all where none is named.
 std::vector<AnalysisResult> chosen_results(const fs::path& out, const std::vector<std::string>& names) {
   std::vector<AnalysisResult> results = load_results(out);
@@ -35,7 +41,7 @@ std::vector<AnalysisResult> chosen_results(const fs::path& out, const std::vecto
                      [&](const AnalysisResult& result) { return result.analysis->name == name; }))
       fail("{}: there are no results of {}; run: spikescope {}", (out / "results").string(), name,
            find_analysis(name) ? fmt::format("analyze {} --only {}", out.string(), name)
-                               : fmt::format("intervene --out {} --model MODEL", out.string()));
+                               : fmt::format("{} --out {} --model MODEL", experiment_command(name), out.string()));
   std::erase_if(results, [&](const AnalysisResult& result) {
     return !names.empty() && std::find(names.begin(), names.end(), result.analysis->name) == names.end();
   });

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <ctime>
+#include <fstream>
+#include <thread>
 
 #include "base/progress.h"
 #include "base/version.h"
@@ -18,6 +20,17 @@ namespace spikescope {
 extern const std::string_view embedded_notices;  // THIRD_PARTY_NOTICES.md
 
 std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))); }
+
+std::string machine_text() {
+  std::string processor = "unknown processor";
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("model name") || line.find(": ") == std::string::npos) continue;
+    processor = line.substr(line.find(": ") + 2);
+    break;
+  }
+  return fmt::format("{}, {} cores", processor, std::thread::hardware_concurrency());
+}
 
 fs::path write_page(ReportPage page, const fs::path& folder, bool interactive, const Session& session) {
   const fs::path plotly = cache_folder() / "plotly.min.js";  // as scripts/demo.sh leaves it

@@ -17,6 +17,9 @@ std::filesystem::path write_page(ReportPage page, const std::filesystem::path& f
 /// Today, UTC: "2026-11-22".
 std::string today();
 
+/// Processor and number of its cores, as /proc/cpuinfo has them.
+std::string machine_text();
+
 /// The page over `runs` with its figures, survey.csv and comparison.json, in `folder`; returns the page. `facts` stand
 /// first in how it was made.
 std::filesystem::path write_comparison(const std::vector<ComparedRun>& runs,

@@ -1,21 +1,29 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <optional>
 
-#include "analyses/labels.h"
 #include "base/fail.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
-#include "base/text.h"
 #include "capture/corpus.h"
 #include "cli/command.h"
-#include "io/output_file.h"
+#include "cli/evaluation_options.h"
+#include "cli/quantization_output.h"
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
+<<<<<<< ours
 #include "model/runner.h"
 #include "quant/activation_losses.h"
 #include "quant/prefix.h"
 #include "quant/recipe.h"
+||||||| base
+#include "model/runner.h"
+#include "quant/activation_losses.h"
+#include "quant/recipe.h"
+=======
+#include "model/int8_product.h"
+>>>>>>> theirs
 #include "quant/template_file.h"
 
 namespace fs = std::filesystem;
@@ -25,15 +33,15 @@ namespace {
 
 struct Options {
   std::string model, as, bos = "auto";
-  fs::path templates, save, tokenizer, recipe_file, out;
-  PromptRequest text = {.windows = 40, .length = 512}, calibration = {.windows = 32, .length = 512};
-  Recipe recipe;
-  std::vector<std::string> methods;
-  std::vector<int> bits_activation = {8}, bits_weight;
-  bool compare = false;
+  fs::path templates, save, tokenizer, recipe_file;
+  TableOutput out;
+  WindowOptions text{.windows = 40, .length = 512}, calibration{.windows = 32, .length = 512};
+  TaskOptions tasks{.usual_rows = 200};
+  RowRequest rows{.bits_activation = {8}};
   Dtype dtype = Dtype::float32;
 };
 
+<<<<<<< ours
 /// A row of the table to be made.
 struct Run {
   WeightChoice weights;
@@ -88,9 +96,62 @@ DumpTokens read_windows_of(PromptRequest request, const Options& options, const 
   return read_prompts(request, &tokenizer);
 }
 
+||||||| base
+/// A row of the table to be made.
+struct Run {
+  WeightChoice weights;
+  ActivationRecipe activations;
+
+  std::string name() const {
+    return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
+  }
+  bool quantizes_activations() const {
+    return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
+  }
+};
+
+/// Methods x bits, for each kind of weights: those as they are first.
+std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
+  std::vector<std::string> names = options.methods;
+  if (options.compare && templates)
+    for (const ActivationMethod& method : activation_methods())
+      if ((method.spikes == Spikes::kept || !templates->sets.empty()) &&
+          (!method.rotated() || templates->rotation != RotationKind::none))
+        names.emplace_back(method.name);
+  std::vector<int> bits_weight = options.bits_weight;
+  if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
+  std::vector<Run> runs;
+  for (const int bits : bits_weight) {
+    Run run{options.recipe.weights, {}};
+    run.weights.bits = bits;
+    if (bits > 0 && (names.empty() || options.compare)) runs.push_back(run);
+    for (const std::string& name : names) {
+      run.activations = options.recipe.activations;
+      run.activations.method = name;
+      for (const int activation_bits : options.bits_activation) {
+        run.activations.bits = activation_bits;
+        runs.push_back(run);
+        if (!run.quantizes_activations()) break;
+      }
+    }
+  }
+  if (runs.empty())
+    fail_usage(
+        "quantize: say --method NAME for activations, --bits-weight N for weights, or --compare for all methods");
+  return runs;
+}
+
+DumpTokens read_windows_of(PromptRequest request, const Options& options, const Tokenizer& tokenizer) {
+  request.bos = parse_bos(options.bos);
+  return read_prompts(request, &tokenizer);
+}
+
+=======
+>>>>>>> theirs
 class Quantization {
  public:
   Quantization(Options& options, const Session& session) : options_(options), session_(session) {
+    tasks_ = tasks_of(options.tasks, session);
     const fs::path path = resolve_model(options.model);
     if (!Checkpoint::towers(path).empty())
       fail_usage("quantization is judged by the loss of the next token, which a model of texts and images has not");
@@ -100,12 +161,13 @@ class Quantization {
       templates_ = read_templates(options.templates);
       check_templates_of(*templates_, options.templates, checkpoint_->sha256(), checkpoint_->architecture());
     }
-    runs_ = runs_of(options, templates_);
+    rows_ = quantization_rows(options.rows, templates());
     check();
   }
 
   int run() {
     const Tokenizer tokenizer = checkpoint_->tokenizer();
+<<<<<<< ours
     if (options_.text.text_file) {
       DumpTokens tokens = read_windows_of(options_.text, options_, tokenizer);
       windows_ = TokenBatch{std::move(tokens.ids), std::move(tokens.offsets)};
@@ -114,44 +176,62 @@ class Quantization {
       if (windows_ && run.activations.quantizes())
         check_prompts(with_prefix(*windows_, activation_plan(run.activations, *templates_).prefix),
                       checkpoint_->architecture());
+||||||| base
+    if (options_.text.text_file) {
+      DumpTokens tokens = read_windows_of(options_.text, options_, tokenizer);
+      windows_ = TokenBatch{std::move(tokens.ids), std::move(tokens.offsets)};
+    }
+=======
+    const std::optional<int64_t> bos = bos_in_front(parse_bos(options_.bos), tokenizer);
+    std::optional<TextWindows> windows;
+    if (options_.text.text) windows = windows_of(options_.text, checkpoint_->architecture(), tokenizer, bos);
+>>>>>>> theirs
     if (needs_calibration()) {
-      DumpTokens tokens = read_windows_of(options_.calibration, options_, tokenizer);
-      calibration_ = {std::move(tokens.ids), std::move(tokens.offsets)};
-      check_prompts(calibration_, checkpoint_->architecture());
+      const TextWindows text = windows_of(options_.calibration, checkpoint_->architecture(), tokenizer, bos);
+      calibration_ = window_batch(text, 0, text.count());
     }
     prepare_products(options_.dtype, checkpoint_->architecture(), session_);
-    if (windows_) {
-      comparison_.emplace(checkpoint_->weights(), *windows_, at_work("fp"));
-      keep({}, comparison_->row(comparison_->reference()));
+    for (const QuantizationRow& row : rows_)
+      if (row.real) check_int8_products(row.activations.bits);
+    began_ = std::chrono::steady_clock::now();
+    if (windows) {
+      meter_.emplace(*checkpoint_, tokenizer, *windows, std::move(tasks_), at_work("fp"));
+      keep(meter_->reference());
     }
-    for (size_t i = 0; i < runs_.size();) {
-      // Runs with the same weights stand together.
-      size_t last = i;
-      while (last < runs_.size() && runs_[last].weights.bits == runs_[i].weights.bits) ++last;
-      measure(std::span(runs_).subspan(i, last - i));
+    for (size_t i = 0; i < rows_.size();) {
+      // Rows with the same weights stand together.
+      size_t last = i + 1;
+      while (last < rows_.size() && same_weights(rows_[i], rows_[last])) ++last;
+      measure(std::span(rows_).subspan(i, last - i));
       i = last;
     }
     progress_.done();
-    finish(bos_description(options_.text, &tokenizer));
+    finish(windows ? &*windows : nullptr, bos_text(bos, tokenizer));
     return 0;
   }
 
  private:
+  const SpikeTemplates* templates() const { return templates_ ? &*templates_ : nullptr; }
+
   bool needs_calibration() const {
-    return std::any_of(runs_.begin(), runs_.end(),
-                       [](const Run& run) { return run.weights.quantizes() && run.weights.method == "gptq"; });
+    return std::any_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) {
+      return row.weights.quantizes() && row.weights.method == "gptq";
+    });
   }
 
   /// All that cannot be is said before anything runs.
   void check() const {
-    if (!options_.text.text_file && options_.save.empty())
+    if (!options_.text.text && options_.save.empty())
       fail_usage("quantize: say --text FILE, to see what becomes of the loss, or --save DIR, for a quantized model");
-    if (needs_calibration() && !options_.calibration.text_file)
+    if (!options_.text.text && !tasks_.empty()) fail_usage("--tasks go with the losses on a text: say --text FILE");
+    options_.out.check(options_.text.text.has_value());
+    if (needs_calibration() && !options_.calibration.text)
       fail_usage("--weights gptq needs calibration text: --calibration FILE");
-    for (const Run& run : runs_) {
-      if (run.weights.quantizes()) weight_recipe(run.weights);
-      if (!run.activations.quantizes()) continue;
+    for (const QuantizationRow& row : rows_) {
+      if (row.weights.quantizes()) weight_recipe(row.weights);
+      if (!row.activations.quantizes()) continue;
       if (!templates_)
+<<<<<<< ours
         fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
       if (run.is_contradictory())
         fail_usage(
@@ -160,33 +240,57 @@ class Quantization {
             "them; leave one of the two out",
             run.activations.method);
       SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+||||||| base
+        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
+      SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+=======
+        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", row.activations.method);
+      const SimulatedActivations activations(checkpoint_->architecture(), *templates_,
+                                             activation_plan(row.activations, *templates_));
+      if (row.real) check_real(row, activations);
+>>>>>>> theirs
     }
     if (options_.save.empty()) return;
-    if (runs_.size() != 1 || !runs_[0].weights.quantizes())
+    if (std::count_if(rows_.begin(), rows_.end(), [](const QuantizationRow& row) { return !row.real; }) != 1 ||
+        !rows_[0].weights.quantizes())
       fail_usage("--save writes one model: say one --bits-weight, and one --method and --bits-activation at most");
+    if (rows_[0].rotates())
+      fail_usage(
+          "--save: with method '{}' weights are rounded after a rotation, which compressed-tensors has no word for; "
+          "choose a method that does not rotate",
+          rows_[0].activations.method);
+  }
+
+  void check_real(const QuantizationRow& row, const SimulatedActivations& activations) const {
+    if (!options_.text.text) fail_usage("--real measures perplexity: say --text FILE");
+    if (const WeightFormat format = weight_recipe(row.weights).rounding.format;
+        !format.symmetric || format.scope == WeightFormat::Scope::group)
+      fail_usage("--real takes weights with one scale a row or tensor: say --group channel, no --asymmetric-weights");
+    activations.int8_inputs();
   }
 
   std::function<void(double)> at_work(std::string name) {
     return [this, name = std::move(name)](double fraction) {
       interrupt_.check();
-      progress_.update((static_cast<double>(done_) + fraction) / static_cast<double>(runs_.size() + 1), name);
+      progress_.update((static_cast<double>(done_) + fraction) / static_cast<double>(rows_.size() + 1), name);
     };
   }
 
-  /// Runs that have their weights in common.
-  void measure(std::span<const Run> runs) {
+  /// Rows that have their weights in common.
+  void measure(std::span<const QuantizationRow> rows) {
     const ScratchFolder scratch;
     std::unique_ptr<Checkpoint> quantized;
-    int64_t bytes = 0;
-    if (runs[0].weights.quantizes()) {
+    int64_t matrix_bytes = meter_ ? meter_->sizes().matrices : 0;
+    if (rows[0].weights.quantizes()) {
       const fs::path folder = options_.save.empty() ? scratch / "model" : options_.save;
-      bytes = write_weights(runs[0], folder);
-      if (windows_) quantized = Checkpoint::open(folder, options_.as);
+      matrix_bytes = write_weights(rows[0], folder).matrix_bytes;
+      if (meter_) quantized = Checkpoint::open(folder, options_.as);
     }
-    if (!windows_) return;
+    if (!meter_) return;
     const ModelWeights& weights = (quantized ? *quantized : *checkpoint_).weights();
-    for (const Run& run : runs) {
+    for (const QuantizationRow& row : rows) {
       ++done_;
+<<<<<<< ours
       std::optional<SimulatedActivations> activations;
       if (run.activations.quantizes())
         activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
@@ -195,9 +299,21 @@ class Quantization {
       if (bytes > 0) row["bytes"] = bytes;
       if (activations) add_particulars(*activations, row);
       keep(run, std::move(row));
+||||||| base
+      std::optional<SimulatedActivations> activations;
+      if (run.activations.quantizes())
+        activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
+      Json row =
+          comparison_->row(comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name())));
+      if (bytes > 0) row["bytes"] = bytes;
+      keep(run, std::move(row));
+=======
+      keep(meter_->measure(row, weights, matrix_bytes, templates(), at_work(row.name())));
+>>>>>>> theirs
     }
   }
 
+<<<<<<< ours
   /// What single methods have to tell.
   void add_particulars(const SimulatedActivations& activations, Json& row) const {
     if (const double share = activations.share_of_outliers(); share > 0.0) row["share_of_outliers"] = share;
@@ -208,17 +324,34 @@ class Quantization {
   /// Returns the size of the weights' file.
   int64_t write_weights(const Run& run, const fs::path& folder) {
     WeightRecipe recipe = weight_recipe(run.weights);
+||||||| base
+  /// Returns the size of the weights' file.
+  int64_t write_weights(const Run& run, const fs::path& folder) {
+    WeightRecipe recipe = weight_recipe(run.weights);
+=======
+  WeightSummary write_weights(const QuantizationRow& row, const fs::path& folder) {
+    WeightRecipe recipe = weight_recipe(row.weights);
+    std::optional<SimulatedActivations> activations;
+    if (row.rotates() || row.has_own_weights()) {
+      activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(row.activations, *templates_));
+      recipe.activations = &*activations;
+    }
+>>>>>>> theirs
     recipe.tokenizer = options_.tokenizer;
-    const bool with_activations = options_.save == folder && run.activations.quantizes();
+    const bool with_activations = options_.save == folder && row.activations.quantizes();
+    if (with_activations) save_inputs(row, recipe);
     recipe.companions = [&](const fs::path& to) {
-      write_recipe(to, {run.activations, run.weights}, with_activations ? &*templates_ : nullptr);
+      write_recipe(to, {row.activations, row.weights}, with_activations ? templates() : nullptr);
     };
     const WeightSummary summary = quantize_weights(
         *checkpoint_, recipe, calibration_, folder,
         [&](double fraction, const std::string& part) { at_work(fmt::format("weights, {}", part))(fraction); });
-    if (options_.save != folder) return summary.bytes;
+    if (options_.save != folder) return summary;
+    if (recipe.inputs && !recipe.inputs->format.dynamic && !templates_->sets.empty() &&
+        find_activation_method(row.activations.method).spikes != Spikes::kept)
+      note(session_, "other programs read the scales of activations, but put no templates in the place of spikes");
     saved_ = {{"folder", folder.string()},
-              {"weights", run.weights.method},
+              {"weights", row.weights.method},
               {"format", recipe.rounding.format.text()},
               {"matrices", summary.matrices},
               {"values", summary.values},
@@ -230,58 +363,67 @@ class Quantization {
       note(session_,
            "no tokenizer.json was written: this file's tokenizer has no such form here; give --tokenizer FOLDER "
            "of the model's Hugging Face folder");
-    return summary.bytes;
+    return summary;
   }
 
-  void keep(const Run& run, Json measured) {
-    const auto or_null = [](bool there, int bits) { return there ? Json(bits) : Json(nullptr); };
-    Json row = {{"method", run.name()},
-                {"bits_activation", or_null(run.quantizes_activations(), run.activations.bits)},
-                {"bits_weight", or_null(run.weights.quantizes(), run.weights.bits)}};
-    row.update(measured);
+  /// Weights of 8 bits and the scales of activations in the layout that others multiply whole numbers with.
+  void save_inputs(const QuantizationRow& row, WeightRecipe& recipe) const {
+    WeightFormat& format = recipe.rounding.format;
+    if (format.bits != 8 || !format.symmetric || format.scope == WeightFormat::Scope::group) return;
+    recipe.inputs =
+        SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(row.activations, *templates_))
+            .saved_inputs();
+    if (recipe.inputs) format.packed = false;
+  }
+
+  void keep(MeasuredRow row) {
     progress_.pause();
     if (!session_.json) {
-      if (rows_.empty())
-        fmt::print("{:<24}{:>5}{:>5}{:>14}{:>12}{:>19}{:>12}{:>12}\n", "method", "A", "W", "perplexity", "nll",
-                   "dnll (se)", "largest |h|", "new spikes");
-      const auto bits = [&](const char* key) { return row.at(key).is_null() ? "-" : row.at(key).dump(); };
-      fmt::print("{:<24}{:>5}{:>5}{:>14.3f}{:>12.4f}{:>19}{:>12}{:>12}\n", run.name(), bits("bits_activation"),
-                 bits("bits_weight"), row.at("perplexity").get<double>(), row.at("nll").get<double>(),
-                 fmt::format("{:+.4f} ({})", row.at("dnll").get<double>(), number(row.at("dnll_se"))),
-                 number(row.at("largest_h")), format_count(row.at("new_spikes").get<int64_t>()));
-      std::fflush(stdout);
+      if (measured_.empty()) print_row_heading(row.json.contains("zero_shot"));
+      print_row(row.json);
     }
-    rows_.push_back(std::move(row));
+    measured_.push_back(std::move(row));
   }
 
-  void finish(const std::string& bos) {
+  void finish(const TextWindows* windows, const std::string& bos) {
     Json json = {{"model", model_name(options_.model)},
                  {"model_sha256", checkpoint_->sha256()},
                  {"dtype", dtype_name(options_.dtype)},
                  {"bos", bos},
                  {"command", session_.command_line}};
     if (templates_) json["templates"] = options_.templates.string();
-    if (windows_) {
-      json["text"] = options_.text.text_file->filename().string();
-      json["windows"] = options_.text.windows;
-      json["length"] = options_.text.length;
-      json["rows"] = rows_;
+    if (windows) {
+      json["text"] = windows->file;
+      json["ids_sha256"] = windows->ids_sha256;
+      json["windows"] = windows->count();
+      json["length"] = windows->length;
+      json["tokens"] = windows->ids.size();
+      json["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+      for (const MeasuredRow& row : measured_) json["rows"].push_back(row.json);
     }
     if (!saved_.is_null()) json["saved"] = saved_;
-    if (!options_.out.empty()) write_file(options_.out, json_text(json) + "\n");
+    const fs::path page = write_table(options_.out, json, measured_, session_);
+    if (!session_.json) print_speeds();
     if (session_.json) {
+      if (!page.empty()) {
+        json["page"] = page.string();
+        json["results"] = options_.out.results().string();
+      }
       fmt::print("{}\n", json_text(json));
-    } else if (!saved_.is_null()) {
-      fmt::print("{}: {} matrices by {}, {}\n", saved_.at("folder").get<std::string>(),
-                 saved_.at("matrices").get<int64_t>(), saved_.at("weights").get<std::string>(),
-                 saved_.at("format").get<std::string>());
-      fmt::print("  {:.2f} bits a weight with scales, file {}\n", saved_.at("bits_a_value").get<double>(),
-                 format_bytes(saved_.at("bytes").get<int64_t>()));
-      fmt::print("  error of the weights {:.3e} of their squares", saved_.at("weight_error").get<double>());
-      if (!saved_.at("output_error").is_null())
-        fmt::print(", of the layers' outputs {:.3e} on calibration text", saved_.at("output_error").get<double>());
-      fmt::print("\n");
+      return;
     }
+    if (!saved_.is_null()) print_saved_model(saved_);
+    if (!page.empty()) fmt::print("page: {}\n", page.string());
+  }
+
+  /// What whole numbers bring, where some run used them.
+  void print_speeds() const {
+    if (std::none_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) { return row.real; })) return;
+    fmt::print("products of 8 bits: {}; others: {} in {}\n", int8_kernel(), product_kernel(),
+               dtype_name(options_.dtype));
+    for (const MeasuredRow& row : measured_)
+      fmt::print("  {:<24}{:>10.0f} tokens/s\n", row.json.at("method").get<std::string>(),
+                 row.json.at("tokens_per_second").get<double>());
   }
 
   const Options& options_;
@@ -290,21 +432,24 @@ class Quantization {
   Progress progress_{"quantize", session_.quiet};
   std::unique_ptr<Checkpoint> checkpoint_;
   std::optional<SpikeTemplates> templates_;
-  std::vector<Run> runs_;
-  std::optional<TokenBatch> windows_;
+  std::vector<TaskRows> tasks_;
+  std::vector<QuantizationRow> rows_;
   TokenBatch calibration_;
-  std::optional<LossComparison> comparison_;
+  std::chrono::steady_clock::time_point began_;
+  std::optional<RowMeter> meter_;
   size_t done_ = 0;
-  Json rows_ = Json::array(), saved_;
+  std::vector<MeasuredRow> measured_;
+  Json saved_;
 };
 
 int quantize(Options& options, const Session& session) {
   set_threads(session.threads);
+  RowRequest& rows = options.rows;
   if (!options.recipe_file.empty()) {
-    options.recipe = recipe_from_json(read_json_file(options.recipe_file), options.recipe_file.string());
-    if (options.recipe.activations.quantizes()) options.methods = {options.recipe.activations.method};
-    options.bits_activation = {options.recipe.activations.bits};
-    if (options.recipe.weights.quantizes()) options.bits_weight = {options.recipe.weights.bits};
+    rows.recipe = recipe_from_json(read_json_file(options.recipe_file), options.recipe_file.string());
+    if (rows.recipe.activations.quantizes()) rows.methods = {rows.recipe.activations.method};
+    rows.bits_activation = {rows.recipe.activations.bits};
+    if (rows.recipe.weights.quantizes()) rows.bits_weight = {rows.recipe.weights.bits};
   }
   return Quantization(options, session).run();
 }
@@ -316,26 +461,14 @@ std::string table_text(const Rows& rows) {
   return text;
 }
 
-void add_windows(CLI::App& command, const std::string& name, PromptRequest& request, const std::string& what) {
-  const std::string prefix = name == "text" ? "" : name + "-";
-  command.add_option("--" + name, request.text_file, what + ", cut into windows")
-      ->group(name == "text" ? "Evaluation" : "Weights");
-  command.add_option("--" + prefix + "windows", request.windows, "Windows to cut from its beginning")
-      ->capture_default_str()
-      ->group(name == "text" ? "Evaluation" : "Weights");
-  command.add_option("--" + prefix + "length", request.length, "Tokens a window, a BOS included")
-      ->capture_default_str()
-      ->group(name == "text" ? "Evaluation" : "Weights");
-}
-
 void add_activation_options(CLI::App& command, Options& options) {
-  ActivationRecipe& recipe = options.recipe.activations;
+  ActivationRecipe& recipe = options.rows.recipe.activations;
   const std::string group = "Activations";
   command.add_option("--templates", options.templates, "File of 'spikescope templates', of the same model")
       ->group(group);
-  command.add_option("--method", options.methods, "What to try (repeatable), of the methods below")->group(group);
+  command.add_option("--method", options.rows.methods, "What to try (repeatable), of the methods below")->group(group);
   command
-      .add_option("--bits-activation", options.bits_activation,
+      .add_option("--bits-activation", options.rows.bits_activation,
                   "Bits of activations; several: all of them, one after the other")
       ->check(CLI::Range(kFewestBits, kMostBits))
       ->capture_default_str()
@@ -344,6 +477,7 @@ void add_activation_options(CLI::App& command, Options& options) {
       ->allow_extra_args(false)
       ->group(group);
   command
+<<<<<<< ours
       .add_option("--smooth", recipe.smooth,
                   "SmoothQuant: how much of the difficulty goes from activations to weights, 0 to 1")
       ->check(CLI::Range(0.0, 1.0))
@@ -354,6 +488,11 @@ void add_activation_options(CLI::App& command, Options& options) {
                   "outlier-split: channels whose largest magnitude in the calibration exceeds this are not quantized")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
+||||||| base
+=======
+      .add_option("--bits-kv", recipe.bits_kv, "Bits of keys and values in the cache, a scale a token and head [none]")
+      ->check(CLI::Range(kFewestBits, kMostBits))
+>>>>>>> theirs
       ->group(group);
   command.add_flag("--asymmetric", recipe.asymmetric, "Grids from the lowest to the highest value")->group(group);
   command
@@ -367,9 +506,11 @@ void add_activation_options(CLI::App& command, Options& options) {
 }
 
 void add_weight_options(CLI::App& command, Options& options) {
-  WeightChoice& weights = options.recipe.weights;
+  WeightChoice& weights = options.rows.recipe.weights;
   const std::string group = "Weights";
-  command.add_option("--bits-weight", options.bits_weight, "Bits of a weight; several: all of them; none: as they are")
+  command
+      .add_option("--bits-weight", options.rows.bits_weight,
+                  "Bits of a weight; several: all of them; none: as they are")
       ->check(CLI::Range(2, 8))
       ->group(group);
   command.add_option("--group", weights.group, "Columns of a row that share a scale, or: channel, tensor")
@@ -394,7 +535,13 @@ void add_weight_options(CLI::App& command, Options& options) {
       ->capture_default_str()
       ->group(group);
   command.add_flag("--act-order", weights.act_order, "GPTQ: largest inputs first")->group(group);
-  add_windows(command, "calibration", options.calibration, "GPTQ: calibration text");
+  command
+      .add_flag(
+          "!--plain-calibration", weights.as_run,
+          "GPTQ: what layers read in the model as it is, not in the run's own pass with its templates and quantized "
+          "activations")
+      ->group(group);
+  add_window_options(command, options.calibration, group, "GPTQ: calibration text", "calibration");
 }
 
 }  // namespace
@@ -405,7 +552,8 @@ void add_quantize(CLI::App& app, Session& session) {
   command->footer(fmt::format(
       R"(Activations: what the matrices of each block read (attn_in, o_in, mlp_in, down_in) is rounded, in simulation, to a grid of
 a few bits, with scales and templates from 'spikescope templates'. Weights: the linear layers of the blocks, by RTN or
-GPTQ. With --text, losses on its windows are compared with those of the model as it is. --save writes the model as a
+GPTQ. With --text, losses on its windows are compared with those of the model as it is; with --tasks, so are answers to
+questions. --save writes the model as a
 Hugging Face folder in the layout of compressed-tensors, which transformers, vLLM and this program (--model DIR) load; what
 that layout cannot say (templates, scales of activations) travels beside it, and 'spikescope evaluate' heeds it.
 
@@ -417,27 +565,41 @@ Examples:
   spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --windows 40 --length 512 \
     --method naive --method insertquant
   spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --compare \
-    --bits-activation 8 6 4 --bits-weight 4
+    --bits-activation 8 6 4 --bits-weight 4 --tasks tasks --rows 200 --out runs/smol
   spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
     --override down_in:1,2,9,10=dynamic --override o_in=none
+  spikescope quantize --model smollm2-135m --templates smol.safetensors --text wiki.test.txt --method insertquant \
+    --bits-weight 8 --real
   spikescope quantize --model smollm2-135m --bits-weight 4 --weights gptq --calibration wiki.valid.txt --save w4)",
       table_text(activation_methods()), table_text(clip_kinds())));
   auto options = std::make_shared<Options>();
   command->add_option("model,--model", options->model, "Catalogue name, GGUF file, or Hugging Face folder")->required();
   command->add_option("--as", options->as, "Read it as this family (docs/families.md), whatever it calls itself");
-  command->add_flag("--compare", options->compare, "Try all methods, with weights as they are and with --bits-weight");
+  command->add_flag("--compare", options->rows.compare,
+                    "Try all methods, with weights as they are and with --bits-weight");
   command->add_option("--recipe", options->recipe_file,
                       fmt::format("Do what this file says ({} of a saved model)", kRecipeFile));
   command->add_option("--save", options->save, "Folder for the quantized model, which must not exist or be empty");
   command->add_option("--tokenizer", options->tokenizer, "Folder whose tokenizer files go along, for GGUF files");
-  command->add_option("--out", options->out, "File for the result, JSON");
-  add_windows(*command, "text", options->text, "Text to predict");
+  command->add_option(
+      "--out", options->out.given,
+      "FILE.json, FILE.csv or FILE.md for the table; or a folder, for results/quantize.json, which reports "
+      "of that folder show, and quantize/index.html");
+  add_window_options(*command, options->text, "Evaluation", "Text to predict");
+  add_task_options(*command, options->tasks);
   add_activation_options(*command, *options);
   add_weight_options(*command, *options);
+  command
+      ->add_flag("--real", options->rows.real,
+                 "Also compute in whole numbers of 8 bits, with LibTorch's quantized kernels, what is simulated "
+                 "(--group channel if none is said)")
+      ->group("Evaluation");
   add_bos_option(*command, options->bos);
   add_dtype_option(*command, options->dtype);
-  command->callback(
-      [options, &session] { session.action = [options, &session] { return quantize(*options, session); }; });
+  command->callback([options, command, &session] {
+    if (options->rows.real && command->count("--group") == 0) options->rows.recipe.weights.group = "channel";
+    session.action = [options, &session] { return quantize(*options, session); };
+  });
 }
 
 }  // namespace spikescope

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
-#include <thread>
 
 #include "analyses/run.h"
 #include "base/fail.h"
@@ -16,17 +14,6 @@
 namespace fs = std::filesystem;
 
 namespace spikescope {
-
-namespace {
-
-std::string processor() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
-  return "unknown processor";
-}
-
-}  // namespace
 
 std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump) {
   const DumpInfo& info = dump.info();
@@ -43,7 +30,7 @@ std::vector<std::pair<std::string, std::string>> facts_of(const DumpReader& dump
                            tokens.n_prompts() == 1 ? "" : "s")},
       {"BOS", info.bos},
       {"Precision", fmt::format("{} pass, {} dump, statistics in float64", info.dtype, info.storage)},
-      {"Machine", fmt::format("{}, {} cores", processor(), std::thread::hardware_concurrency())},
+      {"Machine", machine_text()},
       {"Date", today()},
       {"Command", info.command},
       {"Version", "spikescope " + info.version},

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "model/gemm.h"
+#include "model/int8_product.h"
 #include "model/product.h"
 
 namespace spikescope {
@@ -18,26 +19,61 @@ struct Shape {
 constexpr std::array kShapes = {Shape{1, 576, 960}, Shape{64, 576, 3072}, Shape{64, 1536, 576}, Shape{30, 4096, 1024},
                                 Shape{131, 1031, 257}};
 
-/// GFLOP/s of a layer's product on all threads.
-double rate() {
-  const int64_t rows = 1024, inner = 1024, columns = 1024;
+/// Rows, columns and inner size of the layer that is timed.
+constexpr int64_t kTimed = 1024;
+
+/// Billions of multiplications and additions a second of that layer, on all threads; `multiply(x, out)` does some rows.
+template <class Multiply>
+double rate_of(const Multiply& multiply) {
   // Values with all bits of a mantissa, since some kernels are faster with few.
-  std::vector<float> left(static_cast<size_t>(rows * inner), 0.3f), right(static_cast<size_t>(inner * columns), 0.7f);
-  std::vector<float> out(static_cast<size_t>(rows * columns));
-  Panels panels;
-  panels.reset(inner, columns);
-  panels.set_rows({right.data(), inner, columns, columns});
+  std::vector<float> left(kTimed * kTimed, 0.3f), out(kTimed * kTimed);
   double best = 0.0;
   for (int repetition = 0; repetition < 5; ++repetition) {
     const auto began = std::chrono::steady_clock::now();
-    for_row_pieces(rows, [&](int64_t first, int64_t count) {
-      product({left.data() + first * inner, count, inner, inner}, panels,
-              {out.data() + first * columns, count, columns, columns});
+    for_row_pieces(kTimed, [&](int64_t first, int64_t count) {
+      multiply(ConstMatrixView(left.data() + first * kTimed, count, kTimed, kTimed),
+               MatrixView{out.data() + first * kTimed, count, kTimed, kTimed});
     });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    best = std::max(best, 2e-9 * static_cast<double>(rows * inner * columns) / seconds);
+    best = std::max(best, 2e-9 * static_cast<double>(kTimed * kTimed * kTimed) / seconds);
   }
   return best;
+}
+
+double rate() {
+  const std::vector<float> right(kTimed * kTimed, 0.7f);
+  Panels panels;
+  panels.reset(kTimed, kTimed);
+  panels.set_rows({right.data(), kTimed, kTimed, kTimed});
+  return rate_of([&](ConstMatrixView x, MatrixView out) { product(x, panels, out); });
+}
+
+double int8_rate() {
+  const std::vector<int8_t> right(kTimed * kTimed, 77);
+  Int8Product layer;
+  layer.reset({.kind = Int8Inputs::Scale::fixed, .scale = 0.01f}, right, std::vector<float>(kTimed, 0.01f));
+  return rate_of([&](ConstMatrixView x, MatrixView out) { layer(x, out); });
+}
+
+/// LibTorch's kernels for whole numbers; false where one is wrong even with inputs of 7 bits.
+bool test_int8(const Session& session, Json& rows) {
+  bool sound = true;
+  for (const std::string& kernel : int8_kernels()) {
+    choose_int8_kernel(kernel);
+    const double error = int8_error(8), with_7_bits = int8_error(7);
+    sound &= with_7_bits <= 1.0;
+    rows.push_back({{"kernel", kernel},
+                    {"computed_by", int8_kernel()},
+                    {"error", error},
+                    {"error_7_bits", with_7_bits},
+                    {"gflops", int8_rate()}});
+    if (!session.json)
+      fmt::print("{:<10} {:<12} {:>14.3f} {:>10.0f}{}\n", "int8", kernel, error, rows.back()["gflops"].get<double>(),
+                 error <= 1.0         ? ""
+                 : with_7_bits <= 1.0 ? "  only inputs of 7 bits: adds in 16 bits"
+                                      : "  WRONG");
+  }
+  return sound;
 }
 
 int selftest(const Session& session) {
@@ -56,9 +92,14 @@ int selftest(const Session& session) {
         fmt::print("{:<10} {:<12} {:>14.3f} {:>10.0f}{}\n", dtype_name(dtype), kernel, error,
                    rows.back()["gflops"].get<double>(), error <= 1.0 ? "" : "  WRONG");
     }
+  Json int8_rows = Json::array();
+  sound &= test_int8(session, int8_rows);
   if (session.json)
-    fmt::print("{}\n",
-               json_text({{"sound", sound}, {"threads", threads()}, {"blas", blas().name}, {"products", rows}}));
+    fmt::print("{}\n", json_text({{"sound", sound},
+                                  {"threads", threads()},
+                                  {"blas", blas().name},
+                                  {"products", rows},
+                                  {"int8", int8_rows}}));
   else
     fmt::print("{}; {} threads, LibTorch {} with {}\n",
                sound ? "all products are right"
@@ -71,7 +112,8 @@ int selftest(const Session& session) {
 }  // namespace
 
 void add_selftest(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("selftest", "Check this machine's matrix products against float64");
+  CLI::App* command = app.add_subcommand(
+      "selftest", "Check this machine's matrix products against float64, those of 8 bits against whole numbers");
   command->footer(R"(Examples:
   spikescope selftest                        every kernel this machine has, how exact and how fast
   SPIKESCOPE_KERNEL=avx2 spikescope run ...  compute with that one

@@ -36,7 +36,7 @@ std::string blocks_text(const std::vector<int>& blocks) {
   return blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", "));
 }
 
-void print_set(const TemplateSet& set, int64_t d) {
+void print_set(const TemplateSet& set, int64_t d, int64_t kv_heads) {
   const SpikeCourse& course = set.course;
   fmt::print("spikes born in block {}, dimension{} {}, height {}: {} tokens\n", course.birth,
              course.dims.size() == 1 ? "" : "s", fmt::join(course.dims, ", "), number(course.height),
@@ -48,6 +48,9 @@ void print_set(const TemplateSet& set, int64_t d) {
   if (!set.attn_in.empty())
     fmt::print("  templates                       blocks {} to {}, attn_in{} of {}, deviation {}\n", course.birth + 1,
                course.last, set.mlp_in.empty() ? "" : " and mlp_in", d, number(set.deviation));
+  if (!set.attn_k.empty())
+    fmt::print("  attention bias                  blocks {} to {}, k' and v' of {} heads\n", course.birth + 1,
+               course.last, kv_heads);
   fmt::print("  at the end                      {}\n", set.final_out.empty()
                                                            ? fmt::format("R added after block {}", course.last)
                                                            : "F as the final norm's output");
@@ -67,8 +70,14 @@ void print_templates(const SpikeTemplates& templates) {
   fmt::print("{} ({}), calibrated on {}: {} windows of {} tokens, BOS {}\n", info.model_name, info.family, info.text,
              info.windows, info.length, info.bos);
   if (const std::string why = why_not_applicable(templates); !why.empty()) fmt::print("not applicable: {}\n", why);
+<<<<<<< ours
   for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model);
   print_prefix(templates.prefix);
+||||||| base
+  for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model);
+=======
+  for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model, templates.kv_heads);
+>>>>>>> theirs
   fmt::print("\n{:<7}{:<9}{:>12}{:>12}{:>9}{:>11}{:>10}{:>10}{:>10}\n", "block", "site", "largest", "ordinary", "ratio",
              "99.99 %", "mse 8", "mse 6", "mse 4");
   for (int layer = 0; layer < templates.n_layers; ++layer)

@@ -11,7 +11,7 @@
 namespace spikescope {
 namespace {
 
-constexpr size_t kLongestName = 18;  // cells of a category's name beside an axis
+constexpr size_t kLongestName = 24;  // cells of a category's name beside an axis
 
 std::string superscript(int exponent) {
   static constexpr std::string_view digits[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};

@@ -3,13 +3,26 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fail.h"
+
 namespace spikescope {
+
 void Hooks::observe(std::string glob, Observer observer) {
   entries_.push_back({std::move(glob), std::move(observer), false});
 }
 
 void Hooks::intervene(std::string glob, Intervention intervention) {
   entries_.push_back({std::move(glob), std::move(intervention), true});
+}
+
+void Hooks::bias_attention(int layer, AttentionBiasSource source) {
+  if (!biases_.emplace(layer, std::move(source)).second)
+    fail("attention of block {} has keys and values of somebody else's already", layer);
+}
+
+AttentionBias Hooks::attention_bias(int layer) const {
+  const auto found = biases_.find(layer);
+  return found == biases_.end() ? AttentionBias() : found->second();
 }
 
 bool Hooks::wants(const HookPoint& point) const {

@@ -1,12 +1,15 @@
-// Functions called at hook points during a forward pass: observers read, interventions write.
+// Functions called at hook points during a forward pass: observers read, interventions write. And what a pass is told
+// of its attention beside them.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/tensor_view.h"
+#include "hooks/attention_bias.h"
 #include "hooks/hook_point.h"
 
 namespace spikescope {
@@ -33,11 +36,19 @@ class Hooks {
   void observe(std::string glob, Observer observer);
   void intervene(std::string glob, Intervention intervention);
 
-  bool empty() const { return entries_.empty(); }
+  /// Gives attention of block `layer` keys and values beyond its own, and takes some away. Throws Error where the block
+  /// has a source already.
+  void bias_attention(int layer, AttentionBiasSource source);
+
+  bool empty() const { return entries_.empty() && biases_.empty(); }
   /// Whether any function is attached to the point.
   bool wants(const HookPoint& point) const;
   /// Calls what is attached, interventions first.
   void call(const Activation& activation) const;
+  /// What the block's source says now; empty without one.
+  AttentionBias attention_bias(int layer) const;
+  /// Whether any block has a source.
+  bool biases_attention() const { return !biases_.empty(); }
 
  private:
   struct Entry {
@@ -46,6 +57,7 @@ class Hooks {
     bool writes;
   };
   std::vector<Entry> entries_;
+  std::map<int, AttentionBiasSource> biases_;  // by block
 };
 
 }  // namespace spikescope

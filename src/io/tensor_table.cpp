@@ -1,12 +1,11 @@
 #include "io/tensor_table.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "base/fail.h"
 #include "base/nearest.h"
+#include "base/parallel.h"
 #include "io/mapped_file.h"
 #include "io/printable.h"
 #include "io/quantized_tensor.h"
@@ -14,10 +13,8 @@
 namespace spikescope {
 namespace {
 
-// One chunk is some ten microseconds of work; below the second figure (under 0.1 ms in all) threads gain next to
-// nothing.
+// Some ten microseconds of work.
 constexpr int64_t kChunkValues = int64_t{1} << 15;
-constexpr int64_t kParallelValues = int64_t{1} << 18;
 
 // Names longer than this and tables larger than that are not searched for a similar name: only a damaged or hostile
 // file has them, and the search takes time of their product.
@@ -95,12 +92,9 @@ void read_values(const TensorInfo& tensor, int64_t first, int64_t count, float* 
          tensor.file, first, first, count, printable(tensor.name), format.name, format.block_values);
 
   if (tensor.quantized) {
-    const int64_t chunks = (count + kChunkValues - 1) / kChunkValues;
-#pragma omp parallel for schedule(dynamic) if (count > kParallelValues && !omp_in_parallel())
-    for (int64_t c = 0; c < chunks; ++c) {
-      const int64_t begin = c * kChunkValues, end = std::min(count, begin + kChunkValues);
+    parallel_for_ranges(count, kChunkValues, [&](int64_t begin, int64_t end) {
       tensor.quantized->read(first + begin, end - begin, out + begin);
-    }
+    });
     return;
   }
 
@@ -111,13 +105,9 @@ void read_values(const TensorInfo& tensor, int64_t first, int64_t count, float* 
          printable(tensor.name), tensor.bytes.size());
   const std::byte* data = tensor.bytes.data() + first_byte;
   const int64_t chunk = std::max<int64_t>(1, kChunkValues / format.block_values);
-  const int64_t chunks = (blocks + chunk - 1) / chunk;
-  // Dynamic, so that a thread which the system holds up does not hold up half of the work.
-#pragma omp parallel for schedule(dynamic) if (count > kParallelValues && !omp_in_parallel())
-  for (int64_t c = 0; c < chunks; ++c) {
-    const int64_t begin = c * chunk, end = std::min(blocks, begin + chunk);
+  parallel_for_ranges(blocks, chunk, [&](int64_t begin, int64_t end) {
     format.dequantize(data + begin * format.block_bytes, end - begin, out + begin * format.block_values);
-  }
+  });
 }
 
 void read_rows(const TensorInfo& tensor, int64_t first, int64_t count, float* out) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/fail.h"
 #include "base/parallel.h"
 #include "base/profile.h"
 #include "model/mlp.h"
@@ -58,6 +59,20 @@ void prefetch_rows(const float* data, int64_t rows, int64_t columns, int64_t str
     for (int64_t i = 0; i < columns; i += kLine) __builtin_prefetch(data + row * stride + i);
 }
 
+/// Keys of a prompt, those of a bias and of its parent before its own, that the bias takes away, ascending.
+std::vector<int64_t> hidden_keys(const PromptLayout& prompts, int64_t prompt, const AttentionBias& bias) {
+  std::vector<int64_t> keys;
+  int64_t before = bias.rows;
+  for (const int64_t of : {prompts.parent(prompt), prompt}) {
+    if (of < 0) continue;
+    const auto first = std::lower_bound(bias.hidden.begin(), bias.hidden.end(), prompts.offsets[of]);
+    for (auto token = first; token != bias.hidden.end() && *token < prompts.offsets[of + 1]; ++token)
+      keys.push_back(before + *token - prompts.offsets[of]);
+    before += prompts.rows(of);
+  }
+  return keys;
+}
+
 }  // namespace
 
 double AttentionShape::pairs(int64_t length) const {
@@ -77,6 +92,22 @@ AttentionShape attention_shape(const Architecture& a, int layer) {
           .window = a.blocks[static_cast<size_t>(layer)].window,
           .softcap = a.attention_softcap,
           .slopes = a.alibi_slopes};
+}
+
+std::string_view why_no_attention_bias(const AttentionShape& shape) {
+  if (!shape.slopes.empty()) return "its scores depend on the distance of a key (ALiBi), and a bias stands nowhere";
+  if (shape.window > 0) return "it sees a sliding window of keys, and a bias stands nowhere";
+  return {};
+}
+
+void check_attention_bias(const AttentionShape& shape, const AttentionBias& bias) {
+  if (bias.rows == 0) return;
+  if (const std::string_view why = why_no_attention_bias(shape); !why.empty())
+    fail("attention cannot have a bias here: {}", why);
+  const auto size = [&](int64_t of_head) { return static_cast<size_t>(bias.rows * shape.kv_heads * of_head); };
+  if (bias.keys.size() != size(shape.head_dim) || bias.values.size() != size(shape.v_dim))
+    fail("an attention bias of {} keys has {} and {} values; expected {} and {}", bias.rows, bias.keys.size(),
+         bias.values.size(), size(shape.head_dim), size(shape.v_dim));
 }
 
 SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const int64_t> offsets,
@@ -106,13 +137,14 @@ SinkAccumulator::SinkAccumulator(const AttentionShape& shape, std::span<const in
 /// more the later they are, so the chunks of a head take turns; each has sums of its own, added up in a fixed order.
 struct Attention::Chunk {
   int64_t prompt = 0, kv_head = 0, first_block = 0, step = 1;
-  int64_t base = 0;             ///< position of the prompt's first row: the parent's length
-  int64_t row = 0;              ///< row of position 0 in the tensors, if the prompt's own rows went on before them
-  int64_t length = 0;           ///< tokens of the prompt, with those of its parent
+  int64_t base = 0;             ///< keys before that of the prompt's first row: a bias's and the parent's
+  int64_t row = 0;              ///< row of key 0 in the tensors, if the prompt's own rows went on before them
+  int64_t length = 0;           ///< keys of the prompt, with those of its parent and of a bias
   int64_t panels = 0;           ///< index of its keys and values
   std::vector<double> early;    ///< [heads of the group, early keys]: sums over queries 1 .. 15
   std::vector<double> late;     ///< [heads of the group, T]: from 16 on
   std::vector<double> entropy;  ///< [heads of the group]
+  std::vector<int64_t> hidden;  ///< keys that no query sees
 
   /// Keys that queries 1 .. 15 can see.
   int64_t early_keys(const AttentionShape& shape) const {
@@ -121,40 +153,50 @@ struct Attention::Chunk {
 };
 
 void Attention::pack(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
-                     int64_t first_prompt, int64_t last_prompt) {
+                     int64_t first_prompt, int64_t last_prompt, const AttentionBias& bias) {
   const size_t count = static_cast<size_t>((last_prompt - first_prompt) * shape.kv_heads);
   if (keys_.size() < count) keys_.resize(count), values_.resize(count);
   parallel_for(static_cast<int64_t>(count), [&](int64_t i) {
     const Span span("keys, values");
     const int64_t prompt = first_prompt + i / shape.kv_heads, head = i % shape.kv_heads;
-    const int64_t parent = prompts.parent(prompt), base = prompts.base(prompt), length = prompts.length(prompt);
+    const int64_t parent = prompts.parent(prompt), base = prompts.base(prompt);
+    const int64_t length = bias.rows + prompts.length(prompt);
     const auto rows_of = [&](const MatrixView& m, int64_t size, int64_t of) {
       const int64_t row = prompts.offsets[of] - prompts.offsets[first_prompt];
       return ConstMatrixView(m.data + row * m.stride + head * size, prompts.rows(of), size, m.stride);
     };
     Panels &keys = keys_[static_cast<size_t>(i)], &values = values_[static_cast<size_t>(i)];
     keys.reset(shape.head_dim, length);
-    keys.set_columns(base, rows_of(tensors.k, shape.head_dim, prompt));
+    keys.set_columns(bias.rows + base, rows_of(tensors.k, shape.head_dim, prompt));
     values.reset(length, shape.v_dim);
-    if (parent < 0) return values.set_rows(rows_of(tensors.v, shape.v_dim, prompt));
-    keys.set_columns(0, rows_of(tensors.k, shape.head_dim, parent));
-    thread_local Buffer joined;  // the parent's values and its own
+    if (parent < 0 && bias.rows == 0) return values.set_rows(rows_of(tensors.v, shape.v_dim, prompt));
+    const auto of_bias = [&](std::span<const float> all, int64_t size) {
+      return ConstMatrixView(all.data() + head * size, bias.rows, size, shape.kv_heads * size);
+    };
+    if (bias.rows > 0) keys.set_columns(0, of_bias(bias.keys, shape.head_dim));
+    if (parent >= 0) keys.set_columns(bias.rows, rows_of(tensors.k, shape.head_dim, parent));
+    thread_local Buffer joined;  // values of the bias, the parent's and its own
     joined.resize(length * shape.v_dim);
     float* to = joined.data();
-    for (const int64_t of : {parent, prompt}) {
-      const ConstMatrixView rows = rows_of(tensors.v, shape.v_dim, of);
+    const auto join = [&](const ConstMatrixView& rows) {
       for (int64_t row = 0; row < rows.rows; ++row, to += shape.v_dim)
         std::copy_n(rows.data + row * rows.stride, shape.v_dim, to);
-    }
+    };
+    if (bias.rows > 0) join(of_bias(bias.values, shape.v_dim));
+    if (parent >= 0) join(rows_of(tensors.v, shape.v_dim, parent));
+    join(rows_of(tensors.v, shape.v_dim, prompt));
     values.set_rows({joined.data(), length, shape.v_dim, shape.v_dim});
   });
 }
 
 void Attention::operator()(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
-                           int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks) {
-  pack(shape, tensors, prompts, first_prompt, last_prompt);
+                           int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks,
+                           const AttentionBias& bias) {
+  check_attention_bias(shape, bias);
+  pack(shape, tensors, prompts, first_prompt, last_prompt, bias);
   std::vector<Chunk> chunks;
   for (int64_t prompt = first_prompt; prompt < last_prompt; ++prompt) {
+    const std::vector<int64_t> hidden = hidden_keys(prompts, prompt, bias);
     const int64_t parts = (prompts.rows(prompt) + kQueriesPerChunk - 1) / kQueriesPerChunk;
     for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
       for (int64_t part = 0; part < parts; ++part) {
@@ -163,9 +205,10 @@ void Attention::operator()(const AttentionShape& shape, const AttentionTensors& 
         chunk.kv_head = kv_head;
         chunk.first_block = part;
         chunk.step = parts;
-        chunk.base = prompts.base(prompt);
+        chunk.base = bias.rows + prompts.base(prompt);
         chunk.row = prompts.offsets[prompt] - prompts.offsets[first_prompt] - chunk.base;
-        chunk.length = prompts.length(prompt);
+        chunk.length = bias.rows + prompts.length(prompt);
+        chunk.hidden = hidden;
         chunk.panels = (prompt - first_prompt) * shape.kv_heads + kv_head;
         chunks.push_back(std::move(chunk));
       }
@@ -257,7 +300,11 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
           finish_scores(shape, first_of_group + first + r / count, query, from + hidden, visible, all + hidden);
         std::fill(all, all + hidden, kInvisible);
         std::fill(all + hidden + visible, all + width, kInvisible);
-        shifts[static_cast<size_t>(r)] = row_maximum(all, width);
+        for (const int64_t key : chunk.hidden)
+          if (key >= from && key < to) all[key - from] = kInvisible;
+        // Nothing to see: exp(-inf - 0) = 0.
+        const float largest = row_maximum(all, width);
+        shifts[static_cast<size_t>(r)] = largest == kInvisible ? 0.0f : largest;
         sums[static_cast<size_t>(r)] = {};
       }
       for (int64_t key = 0; key < width; key += kKeysAtOnce) {
@@ -271,7 +318,8 @@ void Attention::run_chunk(const AttentionShape& shape, const AttentionTensors& t
         product_part(pattern, values, from + key, 0, {outputs.data(), rows, vd, vd}, key > 0);
       }
       for (int64_t r = 0; r < rows; ++r) {
-        const float factor = inverse[static_cast<size_t>(r)] = sums[static_cast<size_t>(r)].inverse();
+        const SoftmaxSums& sum = sums[static_cast<size_t>(r)];
+        const float factor = inverse[static_cast<size_t>(r)] = sum.exponentials > 0.0 ? sum.inverse() : 0.0f;
         float* const z = place(tensors.z, r, vd);
         for (int64_t i = 0; i < vd; ++i) z[i] = outputs[r * vd + i] * factor;
       }

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "hooks/attention_bias.h"
 #include "model/architecture.h"
 #include "model/product.h"
 #include "model/prompt_layout.h"
@@ -36,6 +38,12 @@ struct AttentionShape {
   double pairs(int64_t length) const;
 };
 AttentionShape attention_shape(const Architecture& architecture, int layer);
+
+/// Why a layer can have no keys of an AttentionBias; empty: it can. They stand nowhere, so that no distance from them
+/// counts: neither ALiBi's nor that of a sliding window.
+std::string_view why_no_attention_bias(const AttentionShape& shape);
+/// Throws Error for keys and values of other sizes than the layer's, and where it can have none.
+void check_attention_bias(const AttentionShape& shape, const AttentionBias& bias);
 
 /// Projections of a group of whole prompts, tokens one after the other.
 struct AttentionTensors {
@@ -72,9 +80,10 @@ inline constexpr int64_t kScoreRows = 96;
 class Attention {
  public:
   /// Prompts [first_prompt, last_prompt) whose tokens are the rows of `tensors`; with a prompt comes its parent, which
-  /// causal attention alone can have. `sinks` may be null, and is where any prompt has a parent.
+  /// causal attention alone can have. `sinks` may be null, and is where any prompt has a parent or `bias` says
+  /// anything: its hidden tokens count as `prompts` does. Throws Error as check_attention_bias does.
   void operator()(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
-                  int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks);
+                  int64_t first_prompt, int64_t last_prompt, SinkAccumulator* sinks, const AttentionBias& bias = {});
 
   /// The same by way of whole squares, for hooks on scores or pattern, of prompts without parents. Either hook may be
   /// empty.
@@ -85,7 +94,7 @@ class Attention {
  private:
   struct Chunk;
   void pack(const AttentionShape& shape, const AttentionTensors& tensors, const PromptLayout& prompts,
-            int64_t first_prompt, int64_t last_prompt);
+            int64_t first_prompt, int64_t last_prompt, const AttentionBias& bias = {});
   void run_chunk(const AttentionShape& shape, const AttentionTensors& tensors, Chunk& chunk,
                  SinkAccumulator* sinks) const;
   static void add_to_sums(const AttentionShape& shape, Chunk& chunk, int64_t head_of_group, int64_t begin,

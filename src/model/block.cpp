@@ -1,7 +1,5 @@
 #include "model/block.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -18,7 +16,7 @@ constexpr int64_t kSliceRows = 1024;
 
 }  // namespace
 
-void BlockWeights::load(const ModelWeights& weights, int layer) {
+void BlockWeights::load(const ModelWeights& weights, int layer, const BlockInt8Inputs& int8) {
   const Span span("weights", layer);
   const Architecture& a = weights.architecture();
   ln1.load(weights, layer, Role::ln1, Role::ln1_bias);
@@ -26,19 +24,20 @@ void BlockWeights::load(const ModelWeights& weights, int layer) {
     latent.load(weights, layer);
   else
     qkv.load(weights, {{{Role::w_q, layer}, {Role::w_k, layer}, {Role::w_v, layer}}},
-             {{{Role::b_q, layer}, {Role::b_k, layer}, {Role::b_v, layer}}});
+             {{{Role::b_q, layer}, {Role::b_k, layer}, {Role::b_v, layer}}}, int8.attn_in);
   q_norm.load_rms(weights, layer, Role::q_norm);
   k_norm.load_rms(weights, layer, Role::k_norm);
-  o.load(weights, {{{Role::w_o, layer}}}, {{{Role::b_o, layer}}});
+  o.load(weights, {{{Role::w_o, layer}}}, {{{Role::b_o, layer}}}, int8.o_in);
   ln1_post.load_rms(weights, layer, Role::ln1_post);
   ln1_scale = weights.read(Role::ln1_scale, layer).values;
   ln2.load(weights, layer, Role::ln2, Role::ln2_bias);
   if (weights.has(Role::w_gate, layer))
     gate_up.load(weights, {{{Role::w_gate, layer}, {Role::w_up, layer}}},
-                 {{{Role::b_gate, layer}, {Role::b_up, layer}}});
+                 {{{Role::b_gate, layer}, {Role::b_up, layer}}}, int8.mlp_in);
   else if (weights.has(Role::w_up, layer))
-    gate_up.load(weights, {{{Role::w_up, layer}}}, {{{Role::b_up, layer}}});
-  if (weights.has(Role::w_down, layer)) down.load(weights, {{{Role::w_down, layer}}}, {{{Role::b_down, layer}}});
+    gate_up.load(weights, {{{Role::w_up, layer}}}, {{{Role::b_up, layer}}}, int8.mlp_in);
+  if (weights.has(Role::w_down, layer))
+    down.load(weights, {{{Role::w_down, layer}}}, {{{Role::b_down, layer}}}, int8.down_in);
   ln2_post.load_rms(weights, layer, Role::ln2_post);
   ln2_scale = weights.read(Role::ln2_scale, layer).values;
 }
@@ -100,7 +99,7 @@ class Block::Steps {
   void run() {
     if (pending_.empty()) return;
     for_row_pieces(count_, [&](int64_t first, int64_t count) {
-      const Rows rows{first_ + first, count, own_scratch_ ? omp_get_thread_num() * kRowsAPiece : first};
+      const Rows rows{first_ + first, count, own_scratch_ ? thread_index() * kRowsAPiece : first};
       for (const Step& step : pending_) {
         const Span span(step.part, place_.layer, step.flops * static_cast<double>(count));
         step.run(rows);
@@ -142,7 +141,7 @@ void Block::for_slices(const Place& place, std::initializer_list<Point> scratch_
 }
 
 Block::Block(const ModelWeights& weights, const PromptLayout& prompts, int64_t largest_group)
-    : weights_(weights), architecture_(weights.architecture()), prompts_(prompts), experts_(weights) {
+    : architecture_(weights.architecture()), prompts_(prompts), experts_(weights) {
   const Architecture& a = architecture_;
   for (const Rope& rope : a.ropes) ropes_.emplace_back(rope, prompts.longest());
   const int64_t scratch = std::max(std::min(largest_group, kSliceRows), threads() * kRowsAPiece);
@@ -267,7 +266,8 @@ void Block::attention(const Place& place, SinkAccumulator* sinks) {
                                  {q + a.q_size() + a.k_size(), rows, a.v_size(), stride},
                                  {z_.data(), rows, a.z_size(), a.z_size()}};
   if (!place.wants(Point::scores) && !place.wants(Point::pattern)) {
-    attention_(shape, tensors, prompts_, group.first_prompt, group.last_prompt, sinks);
+    attention_(shape, tensors, prompts_, group.first_prompt, group.last_prompt, sinks,
+               place.hooks.attention_bias(place.layer));
     return;
   }
   const auto square_hook = [&](Point point) -> SquareHook {
@@ -355,7 +355,8 @@ void Block::mlp(const BlockWeights& weights, const Place& place, Steps& steps) {
   const auto post = [this, width](const Rows& rows) {
     return MatrixView{post_.data() + rows.scratch * width, rows.count, width, width};
   };
-  if (!place.wants(Point::mlp_pre) && !place.wants(Point::mlp_post) && fused_mlp_columns(a, kRowsAPiece) > 0) {
+  const bool int8 = weights.gate_up.in_int8() || weights.down.in_int8();
+  if (!place.wants(Point::mlp_pre) && !place.wants(Point::mlp_post) && !int8 && fused_mlp_columns(a, kRowsAPiece) > 0) {
     steps.add(
         "mlp",
         [=, this, &a, &weights, &place](Rows rows) {

@@ -29,7 +29,8 @@ struct BlockWeights {
   LatentProjections latent;                 ///< in place of qkv
   Linear gate_up, down;                     ///< [2 * width, d], without a gate [width, d]; [d, width]
 
-  void load(const ModelWeights& weights, int layer);
+  /// `int8`: which of its linear layers multiply in whole numbers.
+  void load(const ModelWeights& weights, int layer, const BlockInt8Inputs& int8 = {});
 };
 
 /// A group of whole prompts on its way through the blocks.
@@ -74,7 +75,6 @@ class Block {
   int64_t normed_row(const Rows& rows) const;
   ConstMatrixView block_input(const Place& place, const Rows& rows) const;
 
-  const ModelWeights& weights_;
   const Architecture& architecture_;
   const PromptLayout prompts_;
   Attention attention_;

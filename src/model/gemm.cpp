@@ -1,19 +1,12 @@
 #include "model/gemm.h"
 
 #include <dlfcn.h>
-#include <omp.h>
-#include <sched.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <fstream>
-#include <limits>
 #include <string>
-#include <vector>
 
 #include "base/fail.h"
-#include "torch/torch_backend.h"
+#include "model/torch_library.h"
 
 namespace spikescope {
 namespace {
@@ -30,24 +23,6 @@ std::string own_folder() {
   return path.substr(0, path.rfind('/'));
 }
 
-const SpikescopeTorchBackend& torch_backend() {
-  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
-    // Global, so that the BLAS behind LibTorch can be asked about itself.
-    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
-    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
-    for (const char* up : {"/", "/../"})
-      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
-    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
-    const auto entry =
-        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
-    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
-    entry()->set_threads(omp_get_max_threads());
-    backend_loaded = true;
-    return *entry();
-  }();
-  return backend;
-}
-
 SpikescopeMatrix matrix(const ConstMatrixView& m) {
   // The products read their inputs only; LibTorch has no view of constant values.
   return {const_cast<float*>(m.data), m.rows, m.columns, m.stride, 1};
@@ -61,49 +36,66 @@ Function symbol(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
 }
 
-/// CPU quota of the cgroup in cores; 0 when there is none.
-double cgroup_cores() {
-  std::ifstream unified("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (unified >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
-  return 0;
-}
-
-int available_cores() {
-  cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : omp_get_num_procs();
-  if (const double quota = cgroup_cores(); quota > 0)
-    cores = std::min(cores, std::max(1, static_cast<int>(std::lround(quota))));
-  return std::max(1, cores);
+void set_blas_threads(int count) {
+  if (blas().threads_of_its_own)
+    symbol<void (*)(int)>("openblas_set_num_threads")(count);
+  else
+    torch_backend().set_threads(count);
 }
 
 }  // namespace
 
+const SpikescopeTorchBackend& torch_backend() {
+  static const SpikescopeTorchBackend& backend = [&]() -> const SpikescopeTorchBackend& {
+    // Global, so that the BLAS behind LibTorch can be asked about itself.
+    void* library = dlopen(kTorchLibrary, RTLD_LAZY | RTLD_GLOBAL);
+    // Under AddressSanitizer, which calls dlopen in our place, our own search path does not count.
+    for (const char* up : {"/", "/../"})
+      if (!library) library = dlopen((own_folder() + up + kTorchLibrary).c_str(), RTLD_LAZY | RTLD_GLOBAL);
+    if (!library) fail("cannot load LibTorch: {}; is it installed where Spikescope was built against it?", dlerror());
+    const auto entry =
+        reinterpret_cast<decltype(&spikescope_torch_backend)>(dlsym(library, "spikescope_torch_backend"));
+    if (!entry) fail("libspikescope_torch.so is not Spikescope's: {}", dlerror());
+    entry()->set_threads(threads());
+    backend_loaded = true;
+    return *entry();
+  }();
+  return backend;
+}
+
+// An OpenMP library that LibTorch brings along, as that from PyPI does, knows nothing of our threads and would start
+// others for each of them.
+const SpikescopeTorchBackend& torch_backend_here() {
+  const SpikescopeTorchBackend& backend = torch_backend();
+  if (thread_index() > 0) {
+    thread_local const bool told = (backend.set_threads(1), true);
+    static_cast<void>(told);
+  }
+  return backend;
+}
+
 void multiply_transposed(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  torch_backend().multiply(matrix(a), transposed(b), matrix(out));
+  torch_backend_here().multiply(matrix(a), transposed(b), matrix(out));
 }
 
 void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-  torch_backend().multiply(matrix(a), matrix(b), matrix(out));
+  torch_backend_here().multiply(matrix(a), matrix(b), matrix(out));
 }
 
 void set_threads(int threads) {
   const int count = threads > 0 ? threads : available_cores();
-  omp_set_num_threads(count);
+  set_pool_threads(count);
   if (backend_loaded) torch_backend().set_threads(count);  // else told when it is loaded
 }
 
-int threads() { return omp_get_max_threads(); }
-
 SerialProducts::SerialProducts() {
-  if (!backend_loaded || !blas().threads_of_its_own) return;
-  before_ = symbol<int (*)()>("openblas_get_num_threads")();
-  symbol<void (*)(int)>("openblas_set_num_threads")(1);
+  if (!backend_loaded) return;
+  serial_ = true;
+  set_blas_threads(1);
 }
 
 SerialProducts::~SerialProducts() {
-  if (before_ > 0) symbol<void (*)(int)>("openblas_set_num_threads")(before_);
+  if (serial_) set_blas_threads(threads());
 }
 
 Blas blas() {

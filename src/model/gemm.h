@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/parallel.h"
+
 namespace spikescope {
 
 /// Row-major values somebody else owns; rows at a distance of `stride` values.
@@ -28,10 +30,9 @@ void multiply(ConstMatrixView a, ConstMatrixView b, MatrixView out);
 /// Threads for products and for the project's own loops. 0: the cores this process may really use (affinity and
 /// cgroup).
 void set_threads(int threads);
-int threads();
 
 /// While alive, products on this process run on the calling thread alone, so that several threads can call them side by
-/// side. An OpenMP BLAS does this by itself inside a parallel region; one with threads of its own has to be told.
+/// side: a BLAS has threads of its own and has to be told.
 class SerialProducts {
  public:
   SerialProducts();
@@ -40,7 +41,7 @@ class SerialProducts {
   SerialProducts& operator=(const SerialProducts&) = delete;
 
  private:
-  int before_ = 0;
+  bool serial_ = false;
 };
 
 /// The BLAS behind the products.

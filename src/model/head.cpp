@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/parallel.h"
 #include "model/linear.h"
 #include "model/mlp.h"
 #include "model/norm.h"
@@ -127,11 +128,12 @@ std::vector<float> run_head(const ModelWeights& weights, const TokenBatch& batch
     const auto end = begin + rows;
     const size_t first = predicted;
     while (predicted < losses.size() && predictions[predicted].row <= *(end - 1)) ++predicted;
-#pragma omp parallel for schedule(static)
-    for (size_t i = first; i < predicted; ++i) {
-      const int64_t row = std::lower_bound(begin, end, predictions[i].row) - begin;
-      losses[i] = static_cast<float>(loss_of(logits.data() + row * a.vocabulary, a.vocabulary, predictions[i].id));
-    }
+    parallel_for(static_cast<int64_t>(predicted - first), [&](int64_t i) {
+      const Prediction& prediction = predictions[first + static_cast<size_t>(i)];
+      const int64_t row = std::lower_bound(begin, end, prediction.row) - begin;
+      losses[first + static_cast<size_t>(i)] =
+          static_cast<float>(loss_of(logits.data() + row * a.vocabulary, a.vocabulary, prediction.id));
+    });
     begin = end;
   }
   return losses;

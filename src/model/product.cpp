@@ -388,7 +388,7 @@ void Panels::multiply_by_blas(ConstMatrixView left, int64_t first_inner, int64_t
 void product_on_all_threads(ConstMatrixView a, const Panels& b, MatrixView out) {
   constexpr int64_t kPiecesAThread = 4;
   const Kernel* kernel = current()->kernel;
-  if (!kernel || omp_in_parallel()) return product(a, b, out);  // a BLAS has threads of its own
+  if (!kernel || in_parallel()) return product(a, b, out);  // a BLAS has threads of its own
   const int64_t panels = (out.columns + kernel->columns - 1) / kernel->columns;
   const int64_t step = std::max<int64_t>(1, panels / (kPiecesAThread * threads())) * kernel->columns;
   parallel_for((out.columns + step - 1) / step, [&](int64_t piece) {

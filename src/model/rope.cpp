@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/parallel.h"
 #include "model/vectorize.h"
 
 namespace spikescope {
@@ -105,13 +106,15 @@ RopeTable::RopeTable(const Rope& rope, int64_t positions)
   const std::vector<double>& frequencies = rope_frequencies(rope, positions);
   cosines_.resize(static_cast<size_t>(positions * half_));
   sines_.resize(cosines_.size());
-#pragma omp parallel for schedule(static) if (positions > 256)
-  for (int64_t position = 0; position < positions; ++position)
-    for (int64_t i = 0; i < half_; ++i) {
-      const double angle = static_cast<double>(position) * frequencies[static_cast<size_t>(i)];
-      cosines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::cos(angle) * rope.attention_factor);
-      sines_[static_cast<size_t>(position * half_ + i)] = static_cast<float>(std::sin(angle) * rope.attention_factor);
-    }
+  parallel_for_ranges(positions, 256, [&](int64_t first, int64_t last) {
+    for (int64_t position = first; position < last; ++position)
+      for (int64_t i = 0; i < half_; ++i) {
+        const double angle = static_cast<double>(position) * frequencies[static_cast<size_t>(i)];
+        const auto at = static_cast<size_t>(position * half_ + i);
+        cosines_[at] = static_cast<float>(std::cos(angle) * rope.attention_factor);
+        sines_[at] = static_cast<float>(std::sin(angle) * rope.attention_factor);
+      }
+  });
 }
 
 void RopeTable::rotate(float* data, int64_t rows, int64_t row_stride, int64_t heads, int64_t head_dim,

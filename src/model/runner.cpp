@@ -1,12 +1,14 @@
 #include "model/runner.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 #include "base/profile.h"
 #include "model/block.h"
 #include "model/embedding.h"
@@ -59,11 +61,13 @@ bool all_finite(const float* values, int64_t count) {
 
 void check_finite(const std::vector<float>& residual, const TokenBatch& batch, int64_t d, int layer) {
   const int64_t n = static_cast<int64_t>(batch.ids.size());
-  int64_t bad = n;
-  // Not in equal shares: the thread that writes the dump may have one of the cores just now.
-#pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
-  for (int64_t row = 0; row < n; ++row)
-    if (!all_finite(residual.data() + row * d, d)) bad = std::min(bad, row);
+  std::atomic<int64_t> first_bad = n;
+  parallel_for_ranges(n, 64, [&](int64_t first, int64_t last) {
+    if (all_finite(residual.data() + first * d, (last - first) * d)) return;
+    while (all_finite(residual.data() + first * d, d)) ++first;
+    for (int64_t before = first_bad; first < before && !first_bad.compare_exchange_weak(before, first);) continue;
+  });
+  const int64_t bad = first_bad;
   if (bad == n) return;
   const auto prompt = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), bad) - batch.offsets.begin() - 1;
   fail("blocks.{}.resid_post is not finite at prompt {}, token {}: the weights or an intervention overflow float32",
@@ -85,15 +89,16 @@ void check_parents(const TokenBatch& batch, const Architecture& a) {
   }
 }
 
-/// Statistics and squares are of whole prompts.
+/// Statistics and squares are of whole prompts and of their own keys.
 void check_seen(const TokenBatch& batch, const Architecture& a, const Hooks& hooks, const PassObserver& observer) {
-  if (batch.parents.empty()) return;
+  if (batch.parents.empty() && !hooks.biases_attention()) return;
   bool squares = false;
   for (int layer = 0; layer < a.n_layers; ++layer)
     squares = squares || hooks.wants({Point::scores, layer}) || hooks.wants({Point::pattern, layer});
   if (squares || observer.wants_sinks())
-    fail("{} of prompts that share their beginning cannot be had: run each as a whole",
-         squares ? "attn.scores and attn.pattern" : "sink statistics");
+    fail("{} of {} cannot be had: {}", squares ? "attn.scores and attn.pattern" : "sink statistics",
+         batch.parents.empty() ? "attention with a bias" : "prompts that share their beginning",
+         batch.parents.empty() ? "they are of the tokens' own keys" : "run each as a whole");
 }
 
 void check_predictions(const TokenBatch& batch, const Architecture& a, const std::vector<Prediction>& predictions) {
@@ -178,6 +183,10 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
     residual = options.residual;
   }
 
+  const bool int8 = !options.int8.empty();
+  if (int8 && static_cast<int64_t>(options.int8.size()) != a.n_layers)
+    fail("inputs of {} blocks in whole numbers, but the model has {}", options.int8.size(), a.n_layers);
+
   const PromptLayout prompts(batch.offsets, batch.parents);
   const std::vector<PromptGroup> groups = groups_of(prompts, options.group_rows);
   int64_t largest_group = 0;
@@ -193,7 +202,7 @@ RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const 
   for (int layer = options.first_layer; layer < layers; ++layer) {
     const auto loading = Clock::now();
     stream.loading(layer);
-    block_weights.load(weights, layer);
+    block_weights.load(weights, layer, int8 ? options.int8[static_cast<size_t>(layer)] : BlockInt8Inputs{});
     const bool experts = a.blocks[static_cast<size_t>(layer)].experts;  // converted as they are needed
     if (!experts) stream.loaded(layer);
     result.weight_seconds += seconds_since(loading);

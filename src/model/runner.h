@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
 #include "model/head.h"
+#include "model/int8_product.h"
 #include "model/sink_statistics.h"
 #include "model/weight_stream.h"
 #include "model/weights.h"
@@ -43,6 +45,9 @@ struct RunOptions {
   std::vector<float> residual = {};
   WeightStream* stream = nullptr;  ///< that brings the weights; null: the pass makes one
   int64_t group_rows = 2048;  ///< tokens of whole prompts taken through a block at a time (a longer prompt goes alone)
+  /// [blocks] which linear layers multiply in whole numbers of 8 bits, or empty: none. Not those of experts and latent
+  /// attention. The weights have to be quantized as Linear::load says.
+  std::span<const BlockInt8Inputs> int8 = {};
 };
 
 struct RunResult {
@@ -59,7 +64,7 @@ void check_prompts(const TokenBatch& batch, const Architecture& architecture);
 
 /// Runs the prompts through the model as far as hooks, sinks or losses need it. Throws Error as check_prompts
 /// does, for states that are not finite (naming layer and token), and for sinks, scores or pattern of prompts that have
-/// parents.
+/// parents or of attention with a bias (Hooks::bias_attention).
 RunResult run_model(const ModelWeights& weights, const TokenBatch& batch, const Hooks& hooks, PassObserver& observer,
                     const RunOptions& options = {});
 

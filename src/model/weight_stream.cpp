@@ -54,16 +54,22 @@ void WeightStream::want(int layer) {
 void WeightStream::loading(int layer) {
   loaded_ = layer - 1;  // a pass may begin later than with block 0
   want(layer + 1);
+  if (fetched_ >= layer) return;
   // Two readers in one file are slower than one: the kernel no longer sees that either goes straight on.
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return fetched_ >= layer || failure_; });
 }
 
-void WeightStream::loaded(int layer) {
-  loaded_ = layer;
+void WeightStream::loaded(int layer) { loaded_ = layer; }
+
+/// Lets go of the blocks that are converted.
+void WeightStream::release() {
+  const int loaded = loaded_;
+  if (released_ == loaded) return;
   for (const File& file : files_)
     for (const Segment& segment : file.segments)
-      if (segment.layer == layer) MappedFile::release(segment.bytes);
+      if (segment.layer > released_ && segment.layer <= loaded) MappedFile::release(segment.bytes);
+  released_ = loaded;
 }
 
 std::string WeightStream::sha256() {
@@ -76,6 +82,7 @@ std::string WeightStream::sha256() {
 void WeightStream::run() try {
   while (!stop_) {
     const int wanted = wanted_;
+    release();
     if (fetched_ < wanted && wanted != kEverything) {
       fetch(fetched_ + 1);
     } else if (!hash_ || !hash_chunk(wanted)) {

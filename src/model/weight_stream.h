@@ -30,7 +30,7 @@ class WeightStream {
   /// The pass is about to convert block `layer`: returns when its bytes are there. The block after it is wanted next.
   /// Layers only go up.
   void loading(int layer);
-  /// Block `layer` is converted; its bytes may leave memory.
+  /// Block `layer` is converted; its bytes may leave memory, which they do when the next block is wanted.
   void loaded(int layer);
 
   /// Hash of the weight files, one after the other, as Checkpoint::sha256(). Reads what no block has needed; call it
@@ -54,6 +54,7 @@ class WeightStream {
 
   void want(int layer);
   void run();
+  void release();
   void fetch(int layer);
   bool hash_chunk(int layer);
 
@@ -62,6 +63,7 @@ class WeightStream {
   size_t hash_file_ = 0, hash_offset_ = 0;  // the first byte that is not hashed yet
   std::atomic<int64_t> bytes_read_ = 0;
   std::atomic<int> loaded_ = -1;
+  int released_ = -1;
 
   std::mutex mutex_;
   std::condition_variable changed_;

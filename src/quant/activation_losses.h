@@ -1,12 +1,14 @@
-// What quantized activations do to a model: losses, the largest values of its states, and spikes that it did not have.
+// What quantized weights and activations do to a model: losses, the largest values of its states, and spikes that it
+// did not have.
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "io/json.h"
-#include "model/batch.h"
 #include "model/weights.h"
+#include "quant/perplexity.h"
 #include "quant/simulated_activations.h"
 
 namespace spikescope {
@@ -15,41 +17,42 @@ namespace spikescope {
 /// changes by this factor, and that model has no such value of that token after any block.
 inline constexpr double kNewSpikeFactor = 64.0;
 
-/// What one pass leaves.
+/// What a model leaves on all windows.
 struct LossesOfPass {
-  std::vector<double> sums, first;  ///< [windows] loss over all positions, and at position 0, in nats
+  std::vector<WindowLoss> windows;
   std::vector<double> largest_h;    ///< [blocks] largest |h| after the block
   std::vector<int64_t> new_spikes;  ///< [blocks] tokens with new spikes
   int64_t new_spike_tokens = 0;     ///< in any block
-  double seconds = 0.0;
+  double seconds = 0.0;             ///< of the passes, weights included
 };
 
-/// Passes over the same windows, compared with the first of them, which changes nothing.
+/// Models on the same windows, compared with the first of them, which is the model without changes.
 class LossComparison {
  public:
-  /// Runs the reference. Throws Error where no window has two tokens, and as run_model does.
-  LossComparison(const ModelWeights& weights, TokenBatch batch, const std::function<void(double)>& progress);
+  /// Runs the reference. Throws Error as measure_windows does. `progress`: fraction done, 0 to 1.
+  LossComparison(const ModelWeights& weights, TextWindows windows, const std::function<void(double)>& progress);
 
+  const TextWindows& windows() const { return windows_; }
   const LossesOfPass& reference() const { return reference_; }
-  /// A pass with these weights, of the same architecture, and activations (null: as they are). Where these have a
-  /// prefix it stands in front of every window; what is counted is of the windows' own tokens.
+  /// The same with these weights, of the same architecture, and activations (null: as they are). Where these have a
+  /// prefix it stands in front of every window; what is counted is of the windows' own tokens. `int8`: activations are
+  /// not simulated; linear layers multiply in whole numbers.
   LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
-                   const std::function<void(double)>& progress) const;
-  /// The keys that rows of comparisons have: perplexity, nll, nll_se, dnll, dnll_se (paired over windows),
-  /// perplexity_without_position0, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds.
+                   const std::function<void(double)>& progress, bool int8 = false) const;
+  /// The keys that rows of comparisons have: those of perplexity_json but for the text's bytes, those of
+  /// difference_json, largest_h, new_spikes, blocks[] of {block, largest_h, new_spikes}, seconds, tokens_per_second (of
+  /// the whole pass, with weights and head).
   Json row(const LossesOfPass& pass) const;
 
  private:
-  class StateObserver;
-  /// `batch`: the windows, with so many ids in front of each.
-  LossesOfPass run(const ModelWeights& weights, const TokenBatch& batch, size_t prefix, const Hooks& hooks,
-                   StateObserver& observer) const;
+  using Peaks = std::vector<std::vector<float>>;  // [blocks][tokens] largest |h|
+  LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations, bool int8,
+                   const std::function<void(double)>& progress, Peaks& peaks) const;
 
-  const TokenBatch batch_;
-  std::vector<double> counts_;      // [windows] predictions
+  const TextWindows windows_;
+  LossesOfPass reference_;
   std::vector<double> thresholds_;  // [blocks] of new spikes
   std::vector<uint8_t> spikes_;     // [tokens] whether the reference exceeds one
-  LossesOfPass reference_;
 };
 
 }  // namespace spikescope

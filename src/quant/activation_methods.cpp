@@ -24,6 +24,7 @@ constexpr std::array kClips = {
 
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
 constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
+constexpr auto kAllBalanced = Population::all_balanced, kOrdinaryBalanced = Population::ordinary_balanced;
 constexpr auto kPrefixed = Population::prefixed;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
@@ -48,13 +49,19 @@ constexpr std::array kMethods = {
     ActivationMethod{"rotation-dynamic", "the same, a scale a token", Clip::dynamic, kAllRotated, Spikes::kept, false},
     ActivationMethod{"rotation-insertquant", "templates in the spikes' place, rotated; scales of least error",
                      Clip::mse, kOrdinaryRotated, Spikes::replaced, false},
+    ActivationMethod{"balanced", "channels balanced and rotated; scales of least mean square error", Clip::mse,
+                     kAllBalanced, Spikes::kept, false},
+    ActivationMethod{"balanced-insertquant", "the same with templates in the spikes' place", Clip::mse,
+                     kOrdinaryBalanced, Spikes::replaced, false},
+    ActivationMethod{"balanced-insertquant-dynamic", "the same, a scale a token", Clip::dynamic, kOrdinaryBalanced,
+                     Spikes::replaced, false},
     ActivationMethod{"smoothquant",
                      "channels over scales that weights take (--smooth); one scale a site, largest value", Clip::absmax,
-                     kAll, Spikes::kept, false, Channels::smoothed},
+                     kAll, Spikes::kept, false, SpikeKeys::kept, Channels::smoothed},
     ActivationMethod{"smoothquant-insertquant", "the same with templates in the spikes' place", Clip::absmax, kOrdinary,
-                     Spikes::replaced, false, Channels::smoothed},
+                     Spikes::replaced, false, SpikeKeys::kept, Channels::smoothed},
     ActivationMethod{"outlier-split", "a scale a token; channels with outliers (--outliers) are not quantized",
-                     Clip::dynamic, kAll, Spikes::kept, false, Channels::split},
+                     Clip::dynamic, kAll, Spikes::kept, false, SpikeKeys::kept, Channels::split},
     ActivationMethod{"prefixquant-absmax", "spikes settle on a prefix; scales up to the largest value behind it",
                      Clip::absmax, kPrefixed, Spikes::kept, false},
     ActivationMethod{"prefixquant", "the same, scales of least mean square error", Clip::mse, kPrefixed, Spikes::kept,
@@ -65,6 +72,12 @@ constexpr std::array kMethods = {
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
                      kOrdinary, Spikes::removed, false},
+    ActivationMethod{"attention-bias", "nothing quantized, spikes never written, k' and v' in place of their keys",
+                     Clip::none, kOrdinary, Spikes::removed, false, SpikeKeys::biased},
+    ActivationMethod{"attention-bias-kept", "the same, but spikes stay in the residual stream", Clip::none, kAll,
+                     Spikes::kept, false, SpikeKeys::biased},
+    ActivationMethod{"attention-masked", "the same, and nothing in place of their keys", Clip::none, kAll, Spikes::kept,
+                     false, SpikeKeys::masked},
 };
 
 std::vector<std::string> names_of_sites() {
@@ -95,6 +108,26 @@ const ActivationMethod& find_activation_method(std::string_view name) {
   const std::string nearest = nearest_name(name, names);
   fail_usage("there is no method '{}'{}", name,
              nearest.empty() ? " (--help lists them)" : fmt::format("; did you mean '{}'?", nearest));
+}
+
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates) {
+  if (method.needs_templates() && templates.sets.empty())
+    return "needs templates, and this model has none: " + why_not_applicable(templates);
+  if (method.rotated() && templates.rotation == RotationKind::none)
+    return "needs ranges of rotated values: make the templates with --rotation hadamard";
+  if (is_balanced(method.population) && !templates.has_balances())
+    return "needs balanced channels, which this template file is too old to have: make it anew";
+  if (method.keys == SpikeKeys::biased && templates.kv_heads == 0)
+    return "needs k' and v', which the templates do not have: they are of a model that cannot have them (sliding "
+           "windows, ALiBi, latent attention), or of an earlier version; then make them anew with: spikescope "
+           "templates";
+  if (method.channels != Channels::alike && !templates.has_channels())
+    return "needs ranges of single channels, which this template file is too old to have: make it anew with: "
+           "spikescope templates";
+  if (method.prefixed() && templates.prefix.ids.empty())
+    return fmt::format("needs a prefix, and the templates were made without: make them with --prefix auto{}",
+                       templates.sets.empty() ? ", which finds none where there are no spikes, or with token ids" : "");
+  return {};
 }
 
 SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers) {
@@ -129,34 +162,16 @@ SiteOverride parse_override(const std::string& text, int bits, int64_t n_layers)
   return result;
 }
 
-std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates) {
-  if (method.spikes != Spikes::kept && templates.sets.empty())
-    return fmt::format("method '{}' needs templates, and this model has none: {}", method.name,
-                       why_not_applicable(templates));
-  if (method.rotated() && templates.rotation == RotationKind::none)
-    return fmt::format("method '{}' needs ranges of rotated values: make the templates with --rotation hadamard",
-                       method.name);
-  if (method.channels != Channels::alike && !templates.has_channels())
-    return fmt::format(
-        "method '{}' needs ranges of single channels, which this template file is too old to have: make it anew with: "
-        "spikescope templates",
-        method.name);
-  if (method.prefixed() && templates.prefix.ids.empty())
-    return fmt::format(
-        "method '{}' needs a prefix, and the templates were made without: make them with --prefix auto{}", method.name,
-        templates.sets.empty() ? ", which finds none where there are no spikes, or with token ids" : "");
-  return {};
-}
-
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides) {
-  if (const std::string why = why_not_possible(method, templates); !why.empty()) fail_usage("{}", why);
+  if (const std::string why = why_not_possible(method, templates); !why.empty())
+    fail_usage("method '{}' {}", method.name, why);
   ActivationPlan plan;
-  plan.rotated = method.rotated();
   plan.channels = method.channels;
   if (method.prefixed()) plan.prefix = templates.prefix.ids;
   plan.population = method.population;
   plan.spikes = method.spikes;
+  plan.keys = method.keys;
   const auto layers = static_cast<size_t>(templates.n_layers);
   plan.choices.assign(kSites, std::vector<SiteChoice>(layers, {method.clip, bits}));
   if (method.dynamic_outliers)

@@ -43,6 +43,13 @@ enum class Channels : uint8_t {
   split,     ///< LLM.int8: those with outliers are not quantized
 };
 
+/// What attention sees of spike tokens in the blocks after their spike's birth, up to the last.
+enum class SpikeKeys : uint8_t {
+  kept,
+  masked,  ///< nobody sees their keys and values
+  biased,  ///< the same, and all see k' and v' of the templates (explicit attention bias, arXiv 2402.17762)
+};
+
 /// One row of the table of methods.
 struct ActivationMethod {
   std::string_view name;     ///< "insertquant"
@@ -51,18 +58,21 @@ struct ActivationMethod {
   Population population;  ///< of the calibration, whose ranges count
   Spikes spikes;
   bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
+  SpikeKeys keys = SpikeKeys::kept;
   Channels channels = Channels::alike;
 
   /// Whether values are rotated before they are rounded, and back after it.
-  bool rotated() const { return population == Population::ordinary_rotated || population == Population::all_rotated; }
+  bool rotated() const { return is_rotated(population); }
   /// Whether the calibrated prefix stands in front of every text (quant/prefix.h).
   bool prefixed() const { return population == Population::prefixed; }
+  /// Whether something is done to spikes or their keys, so that one has to know them.
+  bool needs_templates() const { return spikes != Spikes::kept || keys != SpikeKeys::kept; }
 };
 std::span<const ActivationMethod> activation_methods();
 /// Throws UsageError, with the nearest one, where there is no such method.
 const ActivationMethod& find_activation_method(std::string_view name);
 
-/// Why a method cannot be had of these templates, and what to do about it; empty: it can.
+/// Why a method cannot be had of these templates, and what to do about it, as what follows on its name; empty: it can.
 std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates);
 
 /// RangeKey::ratio from which a site's ordinary tokens are too different for one scale.
@@ -89,7 +99,7 @@ struct ActivationPlan {
   std::vector<std::vector<SiteChoice>> choices;  ///< [sites][n_layers]
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
-  bool rotated = false;
+  SpikeKeys keys = SpikeKeys::kept;
   Channels channels = Channels::alike;
   double smooth = kMigration;           ///< alpha of smoothing_scales()
   double outliers = kOutlierThreshold;  ///< of outlier_channels()
@@ -100,8 +110,10 @@ struct ActivationPlan {
   bool quantize_templates = true;
   /// Whether R ends a course even where F could.
   bool end_with_residual = false;
+  /// Bits of keys (after RoPE) and values as a cache would hold them, with a scale a token and head; 0: not quantized.
+  int bits_kv = 0;
 };
-/// The plan of a method at so many bits. Throws UsageError for a method that why_not_possible().
+/// The plan of a method at so many bits. Throws UsageError, as why_not_possible() says, for templates that do not do.
 ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemplates& templates,
                        std::span<const SiteOverride> overrides = {});
 

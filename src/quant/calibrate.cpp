@@ -1,10 +1,9 @@
 #include "quant/calibrate.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "base/buffer.h"
@@ -15,6 +14,7 @@
 #include "model/runner.h"
 #include "quant/prefix.h"
 #include "quant/quantizer.h"
+#include "quant/sink_bias.h"
 #include "quant/value_histogram.h"
 #include "stats/quantile.h"
 
@@ -122,21 +122,21 @@ class SiteStatistics {
  public:
   SiteStatistics(int threads, size_t tokens) : ordinary_(static_cast<size_t>(threads)), largest_(tokens) {}
 
-  /// `spikes`: whether each token is a spike token.
-  void add(const Activation& at, const std::vector<uint8_t>& spikes) {
+  /// `spikes`: whether each token is a spike token. `weights` of the channels (channel_weights()); empty: all alike.
+  void add(const Activation& at, const std::vector<uint8_t>& spikes, const std::vector<uint32_t>& weights) {
     const int64_t size = at.values.row_size();
     for_rows(at.values, [&](int64_t row) {
       const auto token = static_cast<size_t>(at.first_row + row);
       largest_[token] = largest_magnitude(at.values.row(row), size);
-      if (!spikes[token]) ordinary_[static_cast<size_t>(omp_get_thread_num())].add(at.values.row(row), size);
+      if (!spikes[token]) ordinary_[static_cast<size_t>(thread_index())].add(at.values.row(row), size, weights);
     });
     for (int64_t row = 0; row < at.values.rows(); ++row)
-      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size);
+      if (spikes[static_cast<size_t>(at.first_row + row)]) of_spikes_.add(at.values.row(row), size, weights);
   }
 
   /// Of ordinary tokens, and of all; begins anew.
   std::pair<SiteRange, SiteRange> take(const std::vector<uint8_t>& spikes) {
-    ValueHistogram& ordinary = ordinary_.front();
+    Values& ordinary = ordinary_.front();
     for (size_t thread = 1; thread < ordinary_.size(); ++thread) {
       ordinary.merge(ordinary_[thread]);
       ordinary_[thread].clear();
@@ -157,7 +157,31 @@ class SiteStatistics {
   const std::vector<float>& largest() const { return largest_; }
 
  private:
-  static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
+  /// Values as often as they came, and where channels have weights, as much as they count.
+  struct Values {
+    ValueHistogram plain;
+    std::optional<ValueHistogram> weighted;
+
+    void add(const float* values, int64_t count, const std::vector<uint32_t>& weights) {
+      plain.add(values, count);
+      if (weights.empty()) return;
+      if (!weighted) weighted.emplace();
+      weighted->add(values, count, weights.data());
+    }
+    void merge(const Values& other) {
+      plain.merge(other.plain);
+      if (!other.weighted) return;
+      if (!weighted) weighted.emplace();
+      weighted->merge(*other.weighted);
+    }
+    void clear() {
+      plain.clear();
+      weighted.reset();
+    }
+  };
+
+  static SiteRange range_of(const Values& values, std::vector<double> largest) {
+    const ValueHistogram& histogram = values.plain;
     SiteRange range;
     range[RangeKey::rows] = static_cast<float>(largest.size());
     if (largest.empty()) return range;
@@ -166,7 +190,7 @@ class SiteStatistics {
     range[RangeKey::highest] = histogram.highest();
     range[RangeKey::ratio] = static_cast<float>(histogram.largest() / lower_median(std::move(largest)));
     range[RangeKey::percentile] = static_cast<float>(histogram.magnitude_quantile(kPercentile));
-    const ClipSearch search(histogram);
+    const ClipSearch search(values.weighted ? *values.weighted : histogram);
     for (const RangeBits& at : range_bits()) {
       range[at.mse] = static_cast<float>(search.symmetric(at.bits).high);
       const ClipSearch::Range both = search.asymmetric(at.bits);
@@ -176,20 +200,31 @@ class SiteStatistics {
     return range;
   }
 
-  std::vector<ValueHistogram> ordinary_;  // a thread each
-  ValueHistogram of_spikes_;
+  std::vector<Values> ordinary_;  // a thread each
+  Values of_spikes_;
   std::vector<float> largest_;  // [tokens]
 };
+
+/// What a site holds in another basis, in `values`.
+Activation in_basis(const Activation& at, const SiteBasis& basis, Buffer& values) {
+  const int64_t rows = at.values.rows(), size = at.values.row_size();
+  values.resize(rows * size);
+  for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, values.data() + row * size);
+  const Activation turned{at.point, at.first_row, {values.data(), {rows, size}, size}};
+  basis.to(turned.values);
+  return turned;
+}
 
 /// Second pass.
 class Collector : public PassObserver {
  public:
+  /// `rotations`: of the templates.
   Collector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
-            const CalibrationProgress& progress)
+            const std::vector<std::unique_ptr<Rotation>>& rotations, const CalibrationProgress& progress)
       : weights_(weights),
         architecture_(weights.architecture()),
         templates_(templates),
-        rotations_(site_rotations(architecture_, templates)),
+        bases_(site_bases(templates, rotations, Population::ordinary_rotated)),
         tokens_(batch.ids.size()),
         spikes_(tokens_),
         progress_(progress) {
@@ -198,7 +233,7 @@ class Collector : public PassObserver {
     for (size_t site = 0; site < kSites; ++site) {
       sites_.emplace_back(threads(), tokens_);
       channels_.emplace_back(threads());
-      if (rotations_[site]) rotated_sites_.emplace_back(threads(), tokens_);
+      rotated_sites_.emplace_back(threads(), tokens_);
     }
     for (const TemplateSet& set : templates.sets)
       sums_.push_back({std::vector<VectorMean>(blocks_of(set)), std::vector<VectorMean>(blocks_of(set)), {}, {}});
@@ -225,19 +260,23 @@ class Collector : public PassObserver {
   }
 
   void block_done(int layer, const TensorView&) override {
-    for (const SiteKind& kind : site_kinds()) {
-      if (!has_site(architecture_, kind.site, layer)) continue;
+    parallel_for(static_cast<int64_t>(kSites), [&](int64_t index) {
+      const SiteKind& kind = site_kinds()[static_cast<size_t>(index)];
+      if (!has_site(architecture_, kind.site, layer)) return;
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
                templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
       const auto at = static_cast<size_t>(layer);
       std::tie(templates_.channels[static_cast<size_t>(Population::ordinary)][site][at],
                templates_.channels[static_cast<size_t>(Population::all)][site][at]) = channels_[site].take();
-      templates_.weight_maxima[site][at] = reading_maxima(weights_, kind.site, layer);
-      if (rotations_[site])
-        std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
-                 templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
-    }
+      if (!bases_[site][at].changes()) return;
+      std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
+               templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
+      ChannelMoments& moments = moments_[site];
+      if (moments.rows() > 0)
+        templates_.balances[site][at] = balance_of(moments.means(), moments.deviations(), norms_[site]);
+      moments.clear();
+    });
   }
 
   void progress(double fraction) override { progress_(fraction, "ranges and templates"); }
@@ -288,15 +327,17 @@ class Collector : public PassObserver {
   }
 
   void see_site(Site site, const Activation& at) {
-    sites_[static_cast<size_t>(site)].add(at, spikes_);
-    channels_[static_cast<size_t>(site)].add(at, spikes_);
-    if (const Rotation* rotation = rotations_[static_cast<size_t>(site)].get()) {
-      const int64_t rows = at.values.rows(), size = at.values.row_size();
-      turned_.resize(rows * size);
-      for (int64_t row = 0; row < rows; ++row) std::copy_n(at.values.row(row), size, turned_.data() + row * size);
-      const Activation turned{at.point, at.first_row, {turned_.data(), {rows, size}, size}};
-      rotation->apply(turned.values);
-      rotated_sites_[static_cast<size_t>(site)].add(turned, spikes_);
+    const auto index = static_cast<size_t>(site), layer = static_cast<size_t>(at.point.layer);
+    if (at.first_row == 0) {
+      norms_[index] = reading_norms(weights_, site, at.point.layer);
+      channel_weights_[index] = channel_weights(norms_[index]);
+      templates_.weight_maxima[index][layer] = reading_maxima(weights_, site, at.point.layer);
+    }
+    sites_[index].add(at, spikes_, channel_weights_[index]);
+    channels_[index].add(at, spikes_);
+    if (const SiteBasis& basis = bases_[index][layer]; basis.changes()) {
+      rotated_sites_[index].add(in_basis(at, basis, turned_), spikes_, {});
+      moments_[index].add(at, spikes_);
     }
     if (site != Site::attn_in && site != Site::mlp_in) return;
     for (size_t i = 0; i < sums_.size(); ++i) {
@@ -319,69 +360,20 @@ class Collector : public PassObserver {
   const ModelWeights& weights_;
   const Architecture& architecture_;
   SpikeTemplates& templates_;
-  const std::vector<std::unique_ptr<Rotation>> rotations_;  // [sites]
+  const std::vector<std::vector<SiteBasis>> bases_;  // [sites][blocks]
   const size_t tokens_;
   std::vector<uint8_t> spikes_;  // [tokens]
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
   std::vector<ChannelStatistics> channels_;
+  std::array<ChannelMoments, kSites> moments_;
+  std::array<std::vector<double>, kSites> norms_;              // of the block at work, reading_norms()
+  std::array<std::vector<uint32_t>, kSites> channel_weights_;  // the same, channel_weights()
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
 };
 
-/// Third pass: ranges of the prompts' own tokens behind the prefix, and how many of these have spikes nevertheless.
-class PrefixCollector : public PassObserver {
- public:
-  PrefixCollector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
-                  const CalibrationProgress& progress)
-      : architecture_(architecture),
-        templates_(templates),
-        of_prefix_(prefix_rows(batch, templates.prefix.ids.size())),
-        spikes_(batch.ids.size()),
-        progress_(progress) {
-    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), batch.ids.size());
-  }
-
-  void attach(Hooks& hooks) {
-    for (const SiteKind& kind : site_kinds())
-      hooks.observe(
-          "blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
-          [this, site = static_cast<size_t>(kind.site)](const Activation& at) { sites_[site].add(at, of_prefix_); });
-  }
-
-  void block_done(int layer, const TensorView&) override {
-    for (const TemplateSet& set : templates_.sets)
-      if (set.course.birth == layer) see_births(set.course.threshold);
-    for (const SiteKind& kind : site_kinds())
-      if (has_site(architecture_, kind.site, layer))
-        templates_.range(Population::prefixed, kind.site, layer) =
-            sites_[static_cast<size_t>(kind.site)].take(of_prefix_).first;
-  }
-
-  void progress(double fraction) override { progress_(fraction, "ranges behind a prefix"); }
-
-  /// After the pass.
-  void finish() { templates_.prefix.spikes = std::count(spikes_.begin(), spikes_.end(), uint8_t{1}); }
-
- private:
-  void see_births(double threshold) {
-    const std::vector<float>& largest = sites_[static_cast<size_t>(Site::down_in)].largest();
-    for (size_t row = 0; row < largest.size(); ++row)
-      if (!of_prefix_[row] && largest[row] > threshold) spikes_[row] = 1;
-  }
-
-  const Architecture& architecture_;
-  SpikeTemplates& templates_;
-  const std::vector<uint8_t> of_prefix_;  // [rows]
-  std::vector<uint8_t> spikes_;           // [rows] whether an own token has one
-  const CalibrationProgress& progress_;
-  std::vector<SiteStatistics> sites_;
-};
-
-bool fits_context(const TokenBatch& batch, const Architecture& a) {
-  return a.context_length <= 0 || PromptLayout(batch.offsets, batch.parents).longest() <= a.context_length;
-}
-
+@@LATE@@
 }  // namespace
 
 SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
@@ -390,9 +382,7 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
-  if (settings.prefix) check_prompts(with_prefix(batch, *settings.prefix), a);
-  const int passes = settings.prefix && settings.prefix->empty() ? 2 : 3;
-  const SpikeCourses found =
+@@PASSES@@  const SpikeCourses found =
       find_spike_courses(record_peaks(weights, batch, progress_of_pass(progress, 0, passes)), eta);
 
   SpikeTemplates templates;
@@ -410,6 +400,9 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
     for (std::vector<ChannelRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
   for (std::vector<std::vector<float>>& layers : templates.weight_maxima)
     layers.resize(static_cast<size_t>(a.n_layers));
+  const std::vector<std::unique_ptr<Rotation>> rotations = site_rotations(a, templates);
+  if (settings.rotation != RotationKind::none)
+    for (std::vector<ChannelBalance>& layers : templates.balances) layers.resize(static_cast<size_t>(a.n_layers));
   for (const SpikeCourse& course : found.courses) {
     TemplateSet set;
     set.course = course;
@@ -420,23 +413,11 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
 
   const CalibrationProgress second = progress_of_pass(progress, 1, passes),
                             third = progress_of_pass(progress, 2, passes);
-  Collector collector(weights, batch, templates, second);
-  Hooks hooks;
+@@COLL@@  Hooks hooks;
   collector.attach(hooks);
   run_model(weights, batch, hooks, collector);
   collector.finish();
-
-  std::vector<int64_t>& prefix = templates.prefix.ids;
-  prefix = settings.prefix ? *settings.prefix : choose_prefix(batch, collector.spikes());
-  const TokenBatch prefixed = with_prefix(batch, prefix);
-  if (!settings.prefix && !fits_context(prefixed, a)) prefix.clear();
-  if (prefix.empty()) return templates;
-  PrefixCollector behind(a, prefixed, templates, third);
-  Hooks observers;
-  behind.attach(observers);
-  run_model(weights, prefixed, observers, behind);
-  behind.finish();
-  return templates;
+@@END@@  return templates;
 }
 
 }  // namespace spikescope

@@ -6,8 +6,10 @@
 #include <functional>
 #include <vector>
 
+#include "base/tensor_view.h"
 #include "hooks/hooks.h"
 #include "model/batch.h"
+#include "model/int8_product.h"
 
 namespace spikescope {
 
@@ -24,11 +26,15 @@ struct EvaluationPass {
   /// Ids in front of every prompt (quant/prefix.h), whose own predictions do not count; `attach` is given the batch
   /// with them.
   std::vector<int64_t> prefix = {};
+  std::vector<BlockInt8Inputs> int8 = {};  ///< RunOptions::int8
   int64_t batch_tokens = kBatchTokens;
   /// Fraction of what was missing at the call that is done, 0 to 1.
   std::function<void(double fraction)> progress = {};
   /// Called after each pass: its results are there, and may be saved.
   std::function<void()> kept = {};
+  /// Called after each block of each pass with the states of the pass's tokens, those of prefixes
+  /// included, as PassObserver::block_done.
+  std::function<void(int layer, const TensorView& residual)> block_done = {};
 };
 
 }  // namespace spikescope

@@ -21,14 +21,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "hashes of ids are those of little-endian int64");
 
-TokenBatch batch_of(const TextWindows& windows, int64_t first, int64_t count) {
-  TokenBatch batch;
-  const auto begin = windows.ids.begin() + first * windows.length;
-  batch.ids.assign(begin, begin + count * windows.length);
-  for (int64_t i = 0; i <= count; ++i) batch.offsets.push_back(i * windows.length);
-  return batch;
-}
-
 WindowLoss loss_of(std::span<const float> losses, int64_t window) {
   double sum = 0.0;
   for (size_t position = 0; position < losses.size(); ++position) {
@@ -49,6 +41,14 @@ Moments over_windows(size_t windows, const Value& value) {
 }
 
 }  // namespace
+
+TokenBatch window_batch(const TextWindows& windows, int64_t first, int64_t count) {
+  TokenBatch batch;
+  const auto begin = windows.ids.begin() + first * windows.length;
+  batch.ids.assign(begin, begin + count * windows.length);
+  for (int64_t i = 0; i <= count; ++i) batch.offsets.push_back(i * windows.length);
+  return batch;
+}
 
 std::vector<int64_t> spelled_bytes(const Tokenizer& tokenizer, const std::vector<int64_t>& ids,
                                    const std::vector<int64_t>& cuts) {
@@ -112,16 +112,18 @@ double WindowLoss::without_position0(int64_t predictions) const {
 void measure_windows(const ModelWeights& weights, const TextWindows& windows, std::vector<WindowLoss>& losses,
                      const EvaluationPass& pass) {
   const auto begin = static_cast<int64_t>(losses.size()), count = windows.count();
-  const int64_t at_once = std::max<int64_t>(1, pass.batch_tokens / windows.length);
+  const int64_t at_once = std::max<int64_t>(
+      1, pass.batch_tokens / (windows.length + static_cast<int64_t>(pass.prefix.size())));
   for (int64_t first = begin; first < count; first += at_once) {
     const int64_t here = std::min(at_once, count - first);
-    const TokenBatch batch = with_prefix(batch_of(windows, first, here), pass.prefix);
+    const TokenBatch batch = with_prefix(window_batch(windows, first, here), pass.prefix);
     Hooks hooks;
     if (pass.attach) pass.attach(hooks, batch);
     const auto share = [&](int64_t some) { return static_cast<double>(some) / static_cast<double>(count - begin); };
     BatchProgress observer(pass, share(first - begin), share(here));
-    const std::vector<float> all = unmarked(run_model(weights, batch, hooks, observer, {.losses = true}).losses,
-                                            prefix_rows(batch, pass.prefix.size()));
+    const std::vector<float> all =
+        unmarked(run_model(weights, batch, hooks, observer, {.losses = true, .int8 = pass.int8}).losses,
+                 prefix_rows(batch, pass.prefix.size()));
     for (int64_t i = 0; i < here; ++i)
       losses.push_back(loss_of(
           std::span(all).subspan(static_cast<size_t>(i * windows.length), static_cast<size_t>(windows.predictions())),

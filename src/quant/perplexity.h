@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "model/batch.h"
 #include "model/weights.h"
 #include "quant/evaluation_pass.h"
 #include "text/tokenizer.h"
@@ -33,6 +34,9 @@ struct TextWindows {
 /// Throws Error for a text that is missing, not UTF-8 or too short, UsageError for a length without a prediction.
 TextWindows read_windows(const std::filesystem::path& file, const Tokenizer& tokenizer, std::optional<int64_t> bos,
                          int64_t length, std::optional<int64_t> windows);
+
+/// Windows [first, first + count) as prompts of one pass.
+TokenBatch window_batch(const TextWindows& windows, int64_t first, int64_t count);
 
 /// Bytes of text that ids [cuts[i], cuts[i + 1]) spell, for each i: of the decoded text, so that what a tokenizer's
 /// normalizer drops does not count. A character that a cut goes through counts where it ends.

@@ -32,28 +32,6 @@ constexpr std::array kOtherFiles = {"tokenizer.json",
                                     "generation_config.json",
                                     "preprocessor_config.json"};
 
-/// Matrices of blocks that are layers of their own, and what they read.
-struct LinearRole {
-  Role role;
-  std::optional<Site> site;  ///< nothing: what cannot be observed
-};
-constexpr std::array kLinear = {
-    LinearRole{Role::w_q, Site::attn_in},    LinearRole{Role::w_k, Site::attn_in},
-    LinearRole{Role::w_v, Site::attn_in},    LinearRole{Role::w_q_a, Site::attn_in},
-    LinearRole{Role::w_kv_a, Site::attn_in}, LinearRole{Role::w_kv_b, std::nullopt},
-    LinearRole{Role::w_o, Site::o_in},       LinearRole{Role::w_gate, Site::mlp_in},
-    LinearRole{Role::w_up, Site::mlp_in},    LinearRole{Role::w_down, Site::down_in},
-    LinearRole{Role::expert_gate, {}},       LinearRole{Role::expert_up, {}},
-    LinearRole{Role::expert_down, {}},       LinearRole{Role::shared_gate, {}},
-    LinearRole{Role::shared_up, {}},         LinearRole{Role::shared_down, {}},
-};
-
-const LinearRole* linear_role(Role role) {
-  const auto found =
-      std::find_if(kLinear.begin(), kLinear.end(), [&](const LinearRole& row) { return row.role == role; });
-  return found == kLinear.end() ? nullptr : &*found;
-}
-
 /// A tensor of the new checkpoint.
 struct Unit {
   std::string name;
@@ -67,9 +45,25 @@ struct Unit {
   std::string module() const { return name.substr(0, name.size() - std::string_view(".weight").size()); }
 };
 
+/// Tensors beside a matrix that hold the grid of what its layer reads.
+constexpr const char *kInputScale = ".input_scale", *kInputZero = ".input_zero_point";
+
 /// Type in which a tensor that is not quantized is kept.
 std::string kept_type(const TensorInfo& tensor) {
   return tensor.format->safetensors.empty() ? "BF16" : std::string(tensor.format->safetensors);
+}
+
+/// The hook point of what a matrix of the block reads.
+HookPoint input_point(const Architecture& a, const WeightKey& key) {
+  const Site site = *site_read_by(a, *linear_role(key.role));
+  return {site_kinds()[static_cast<size_t>(site)].point, key.layer};
+}
+
+/// The basis in which a matrix of the block is rounded.
+SiteBasis basis_of(const Architecture& a, const Unit& unit, const WeightRecipe& recipe) {
+  if (!recipe.activations) return {};
+  const std::optional<Site> site = site_read_by(a, *linear_role(unit.keys[0].role));
+  return site ? recipe.activations->basis(*site, unit.keys[0].layer) : SiteBasis();
 }
 
 class Plan {
@@ -110,16 +104,32 @@ class Plan {
     return names;
   }
 
-  std::vector<TensorPlan> tensors(const Rounding& rounding) const {
+  /// The scale of what a quantized unit reads.
+  const ActivationScale& input_scale(const SavedInputs& inputs, const Unit& unit) const {
+    Site site = *linear_role(unit.keys[0].role)->site;
+    if (site == Site::mlp_in && a_.shared_norm) site = Site::attn_in;
+    return inputs.scales[static_cast<size_t>(site)][static_cast<size_t>(unit.keys[0].layer)];
+  }
+
+  std::vector<TensorPlan> tensors(const WeightRecipe& recipe) const {
+    const std::optional<SavedInputs>& inputs = recipe.inputs;
     std::vector<TensorPlan> plan;
+    const Rounding& rounding = recipe.rounding;
     const auto add = [&](const std::vector<Unit>& units) {
       for (const Unit& unit : units) {
         if (!unit.quantized) {
           plan.push_back({unit.name, unit.shape, kept_type(*unit.source)});
           continue;
         }
+        if (basis_of(a_, unit, recipe).changes()) {
+          plan.push_back({unit.name, unit.shape, "F32"});
+          continue;
+        }
         for (const StoredPart& part : stored_parts(unit.rows(), unit.columns(), rounding))
           plan.push_back({unit.module() + "." + part.suffix, part.shape, part.dtype});
+        if (!inputs || inputs->format.dynamic) continue;
+        plan.push_back({unit.module() + kInputScale, {1}, "F32"});
+        if (!inputs->format.symmetric) plan.push_back({unit.module() + kInputZero, {1}, "I8"});
       }
     };
     add(before_);
@@ -181,8 +191,15 @@ class Plan {
     if (unit.source->quantized)
       fail("{}: tensor '{}' is quantized already; give the original checkpoint", unit.source->file, unit.name);
     check_groups(recipe.rounding.format, unit.columns(), unit.name);
-    if (!recipe.gptq) return;
+    if (recipe.inputs && !linear_role(unit.keys[0].role)->site)
+      fail_usage("what '{}' ({}) reads has no scale that could be saved", unit.name, role_name(unit.keys[0].role));
     const std::optional<Site> site = linear_role(unit.keys[0].role)->site;
+    if (recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes() && (!site || a_.latent))
+      fail_usage(
+          "'{}' ({}) does not read a site of quantized activations alone, so it has no rotation of theirs; "
+          "choose a method that does not rotate, or leave weights as they are",
+          unit.name, role_name(unit.keys[0].role));
+    if (!recipe.gptq) return;
     if (!site)
       fail_usage("GPTQ needs to see what a layer reads, and '{}' ({}) has no hook point; use --weights rtn", unit.name,
                  role_name(unit.keys[0].role));
@@ -195,30 +212,36 @@ class Plan {
   std::set<std::string> taken_;
 };
 
-/// The hook point of what a matrix of the block reads.
-HookPoint input_point(const Architecture& a, const WeightKey& key) {
-  const Site site = *linear_role(key.role)->site;
-  if (site == Site::mlp_in && a.shared_norm) return {Point::ln1_out, key.layer};
-  return {site_kinds()[static_cast<size_t>(site)].point, key.layer};
-}
-
 /// Calibration tokens on their way through the blocks.
 class Calibration {
  public:
-  Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens)
-      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens) {}
+  Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens, const WeightRecipe& recipe)
+      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens), recipe_(recipe) {
+    // Attached once for all blocks: which tokens are spike tokens is known from the block of birth on.
+    if (recipe.activations && recipe.as_run) recipe.activations->attach(interventions_, tokens);
+  }
 
-  /// Sees what the block's matrices read: moments by hook point.
+  /// Sees what the block's matrices read, in the basis in which they are rounded: moments by hook point.
   void observe(int layer, const std::vector<Unit>& units) {
     moments_.clear();
-    Hooks hooks;
+    Hooks hooks = interventions_;
     for (const Unit& unit : units) {
       if (!unit.quantized) continue;
       const HookPoint point = input_point(weights_.architecture(), unit.keys[0]);
       if (!moments_.try_emplace(point.name(), unit.columns()).second) continue;
       InputMoments& moments = moments_.at(point.name());
-      hooks.observe(point.name(), [&moments](const Activation& a) {
-        moments.add({a.values.data, a.values.rows(), a.values.row_size(), a.values.row_stride});
+      const SiteBasis basis = basis_of(weights_.architecture(), unit, recipe_);
+      hooks.observe(point.name(), [this, &moments, basis](const Activation& a) {
+        const int64_t rows = a.values.rows(), size = a.values.row_size();
+        if (!basis.changes()) {
+          moments.add({a.values.data, rows, size, a.values.row_stride});
+          return;
+        }
+        turned_.resize(static_cast<size_t>(rows * size));
+        for (int64_t row = 0; row < rows; ++row) std::copy_n(a.values.row(row), size, turned_.data() + row * size);
+        // The rounded matrix is multiplied with the means too.
+        basis.to_with_means({turned_.data(), {rows, size}, size});
+        moments.add({turned_.data(), rows, size, size});
       });
     }
     run(layer, hooks);
@@ -241,7 +264,7 @@ class Calibration {
   /// Goes through the block as it is now.
   void pass(int layer) {
     std::vector<float> next(tokens_.ids.size() * static_cast<size_t>(weights_.architecture().d_model));
-    Hooks hooks;
+    Hooks hooks = interventions_;
     hooks.observe(HookPoint{Point::resid_post, layer}.name(), [&next](const Activation& a) {
       for (int64_t row = 0; row < a.values.rows(); ++row)
         std::copy_n(a.values.row(row), a.values.row_size(), next.data() + (a.first_row + row) * a.values.row_size());
@@ -262,7 +285,10 @@ class Calibration {
   const ModelWeights& original_;
   ModelWeights weights_;  // a copy, in which the block at work is replaced
   const TokenBatch& tokens_;
+  const WeightRecipe& recipe_;
+  Hooks interventions_;
   std::vector<float> residual_;  // [N, d], what enters the block
+  std::vector<float> turned_;    // of one piece of a hook point
   std::map<std::string, InputMoments> moments_;
 };
 
@@ -281,7 +307,29 @@ struct QuantizedUnit {
     if (!rounding.format.symmetric) joined.zero_points = info(parts.back());
     tensor = quantized_tensor(unit.name, joined, rounding.format);
   }
+
+  /// Of values that come out of another basis, with no parts of their own in the layout.
+  QuantizedUnit(const Unit& unit, const std::vector<float>& values)
+      : parts{{"weight", "F32", unit.shape, floats_as("F32", values)}},
+        tensor{unit.name, unit.shape, find_safetensors_format("F32"), parts[0].bytes, "the quantized weights"} {}
 };
+
+int64_t bytes_of(const std::vector<StoredPart>& parts) {
+  int64_t bytes = 0;
+  for (const StoredPart& part : parts) bytes += static_cast<int64_t>(part.bytes.size());
+  return bytes;
+}
+
+/// The values that the rounded ones stand for.
+std::vector<float> dequantized(const QuantizedMatrix& matrix, const WeightFormat& format) {
+  std::vector<float> values(matrix.values.size());
+  for (int64_t row = 0; row < matrix.rows; ++row)
+    for (int64_t column = 0; column < matrix.columns; ++column) {
+      const auto at = static_cast<size_t>(row * matrix.columns + column);
+      values[at] = dequantize_value(matrix.values[at], matrix.scale(format, row, column));
+    }
+  return values;
+}
 
 /// Writes what is kept as it is.
 void write_kept(const Plan& plan, const Unit& unit, SafetensorsWriter& writer) {
@@ -290,6 +338,12 @@ void write_kept(const Plan& plan, const Unit& unit, SafetensorsWriter& writer) {
     return;
   }
   writer.write(unit.name, floats_as(kept_type(*unit.source), plan.values(unit)));
+}
+
+/// Writes the grid of what a unit's layer reads.
+void write_input_scale(const Unit& unit, const ActivationScale& scale, bool symmetric, SafetensorsWriter& writer) {
+  writer.write(unit.module() + kInputScale, floats_as("F32", {&scale.scale, 1}));
+  if (!symmetric) writer.write(unit.module() + kInputZero, std::vector{static_cast<std::byte>(scale.zero_point)});
 }
 
 /// Adds sum (w - q)^2 and sum w^2.
@@ -327,7 +381,7 @@ bool write_tokenizer(const Checkpoint& checkpoint, const fs::path& own, const fs
 void write_config(const Checkpoint& checkpoint, const Json& quantization, const fs::path& folder) {
   Json config = checkpoint.gguf_metadata().is_null() ? read_json_file(checkpoint.path() / "config.json")
                                                      : huggingface_config(checkpoint.architecture());
-  config["quantization_config"] = quantization;
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
   write_file(folder / "config.json", config.dump(2) + "\n");
 }
 
@@ -345,20 +399,45 @@ void check_recipe(const Checkpoint& checkpoint, const WeightRecipe& recipe, cons
 
 }  // namespace
 
-Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order) {
+WeightSizes weight_sizes(const Checkpoint& checkpoint) {
+  WeightSizes sizes;
+  const auto add = [&](const TensorInfo& tensor, bool matrix) {
+    const int64_t bytes = !tensor.quantized && tensor.format->block_values > 1
+                              ? tensor.values() * find_safetensors_format("BF16")->block_bytes
+                              : tensor.stored_bytes();
+    sizes.all += bytes;
+    if (matrix) sizes.matrices += bytes;
+  };
+  std::set<const TensorInfo*> counted;  // several weights may lie in one
+  const Architecture& a = checkpoint.architecture();
+  for (int layer = -1; layer < a.n_layers; ++layer)
+    for (const WeightKey& key : weight_keys(a, layer))
+      if (const TensorInfo& tensor = checkpoint.weights().tensor(key); counted.insert(&tensor).second)
+        add(tensor, layer >= 0 && linear_role(key.role));
+  if (checkpoint.gguf_metadata().is_null())
+    for (const std::string& name : checkpoint.unused_tensors()) add(checkpoint.tensors().require(name), false);
+  return sizes;
+}
+
+Json quantization_config(const Rounding& rounding, const std::vector<std::string>& ignore, bool act_order,
+                         const ActivationFormat* inputs) {
   const WeightFormat& format = rounding.format;
   Json weights = {{"num_bits", format.bits},       {"type", "int"},
                   {"symmetric", format.symmetric}, {"strategy", scope_name(format.scope)},
                   {"group_size", nullptr},         {"dynamic", false}};
   if (format.scope == WeightFormat::Scope::group) weights["group_size"] = format.group;
   if (act_order) weights["actorder"] = "weight";
+  Json activations = nullptr;
+  if (inputs)
+    activations = {{"num_bits", inputs->bits},     {"type", "int"},         {"symmetric", inputs->symmetric},
+                   {"strategy", inputs->strategy}, {"group_size", nullptr}, {"dynamic", inputs->dynamic}};
   const char* layout = format.packed ? "pack-quantized" : "int-quantized";
   return {{"quant_method", "compressed-tensors"},
           {"format", layout},
           {"quantization_status", "compressed"},
           {"config_groups",
            {{"group_0",
-             {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}, {"format", layout}}}}},
+             {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", activations}, {"format", layout}}}}},
           {"ignore", ignore}};
 }
 
@@ -376,18 +455,21 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   const fs::path folder = scratch / "model";
   fs::create_directory(folder);
 
-  write_config(checkpoint, quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order),
+  const bool plain = recipe.activations && recipe.activations->basis(Site::attn_in, 0).changes();
+  write_config(checkpoint,
+               plain ? Json()
+                     : quantization_config(rounding, plan.ignored(), recipe.gptq && recipe.gptq->act_order,
+                                           recipe.inputs ? &recipe.inputs->format : nullptr),
                folder);
   WeightSummary summary;
   summary.has_tokenizer = write_tokenizer(checkpoint, recipe.tokenizer, folder);
-  SafetensorsWriter writer(folder / "model.safetensors", plan.tensors(rounding), {{"format", "pt"}});
+  SafetensorsWriter writer(folder / "model.safetensors", plan.tensors(recipe), {{"format", "pt"}});
   std::optional<Calibration> calibration;
-  if (recipe.gptq) calibration.emplace(checkpoint, tokens);
+  if (recipe.gptq) calibration.emplace(checkpoint, tokens, recipe);
 
   for (const Unit& unit : plan.before()) write_kept(plan, unit, writer);
   const int layers = static_cast<int>(checkpoint.architecture().n_layers);
   double error = 0.0, size = 0.0, output_errors = 0.0;
-  int64_t stored = 0;
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<Unit>& units = plan.block(layer);
     if (calibration) calibration->observe(layer, units);
@@ -402,14 +484,28 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
         continue;
       }
       const std::vector<float> values = plan.values(unit);
-      const ConstMatrixView matrix(values.data(), unit.rows(), unit.columns(), unit.columns());
+      const SiteBasis basis = basis_of(checkpoint.architecture(), unit, recipe);
+      std::vector<float> turned = values;
+      basis.weights_to({turned.data(), {unit.rows(), unit.columns()}, unit.columns()});
+      const ConstMatrixView matrix(turned.data(), unit.rows(), unit.columns(), unit.columns());
       const QuantizedMatrix rounded = calibration ? gptq(matrix, calibration->moments(unit), rounding, *recipe.gptq)
                                                   : round_to_nearest(matrix, rounding);
-      quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
-      for (const StoredPart& part : quantized.back()->parts) {
-        writer.write(unit.module() + "." + part.suffix, part.bytes);
-        stored += static_cast<int64_t>(part.bytes.size());
+      int64_t stored = 0;
+      if (basis.changes()) {
+        std::vector<float> back = dequantized(rounded, rounding.format);
+        basis.weights_from({back.data(), {unit.rows(), unit.columns()}, unit.columns()});
+        quantized.push_back(std::make_unique<QuantizedUnit>(unit, back));
+        stored = bytes_of(stored_parts(rounded, rounding));
+        summary.bytes += stored - bytes_of(quantized.back()->parts);
+      } else {
+        quantized.push_back(std::make_unique<QuantizedUnit>(unit, rounded, rounding));
+        stored = bytes_of(quantized.back()->parts);
       }
+      for (const StoredPart& part : quantized.back()->parts)
+        writer.write(unit.module() + "." + part.suffix, part.bytes);
+      summary.matrix_bytes += stored;
+      if (recipe.inputs && !recipe.inputs->format.dynamic)
+        write_input_scale(unit, plan.input_scale(*recipe.inputs, unit), recipe.inputs->format.symmetric, writer);
       ++summary.matrices;
       summary.values += unit.rows() * unit.columns();
       add_errors(values, read_tensor(quantized.back()->tensor), error, size);
@@ -428,9 +524,9 @@ WeightSummary quantize_weights(const Checkpoint& checkpoint, const WeightRecipe&
   for (const Unit& unit : plan.after()) write_kept(plan, unit, writer);
   writer.finish();
 
-  summary.bytes = writer.file_bytes();
-  summary.bits_a_value =
-      summary.values > 0 ? 8.0 * static_cast<double>(stored) / static_cast<double>(summary.values) : 0;
+  summary.bytes += writer.file_bytes();
+  if (summary.values > 0)
+    summary.bits_a_value = 8.0 * static_cast<double>(summary.matrix_bytes) / static_cast<double>(summary.values);
   summary.weight_error = size > 0.0 ? error / size : 0.0;
   summary.output_error = summary.matrices > 0 ? output_errors / static_cast<double>(summary.matrices) : 0.0;
   if (recipe.companions) recipe.companions(folder);

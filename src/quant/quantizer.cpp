@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/nearest_whole.h"
 #include "base/parallel.h"
 #include "base/vectorized.h"
 
@@ -15,16 +16,10 @@ void check_bits(int bits) {
     fail("a quantizer of {} bits: expected {} to {}", bits, kFewestBits, kMostBits);
 }
 
-/// Nearest whole number, ties to even: adding 1.5 * 2^23 leaves no room for a fraction. For |x| < 2^22.
-inline float nearest(float x) {
-  constexpr float kShift = 12582912.0f;
-  return (x + kShift) - kShift;
-}
-
 /// `low`, `high`: the ends of the grid over the scale. They come before rounding, so that what is rounded is never
 /// large.
 inline float on_grid(float x, float inverse, float low, float high, float scale) {
-  return nearest(std::min(std::max(x * inverse, low), high)) * scale;
+  return nearest_whole(std::min(std::max(x * inverse, low), high)) * scale;
 }
 
 SPIKESCOPE_VECTORIZED
@@ -53,16 +48,26 @@ void for_each_row(const TensorView& rows, const Work& work) {
   });
 }
 
+/// By the grid of the values' own largest magnitude, or range.
+void apply_own_grid(float* values, int64_t count, int bits, bool asymmetric) {
+  if (!asymmetric) {
+    Quantizer::symmetric(bits, largest_magnitude(values, count)).apply(values, count);
+    return;
+  }
+  const auto [low, high] = std::minmax_element(values, values + count);
+  Quantizer::asymmetric(bits, *low, *high).apply(values, count);
+}
+
 }  // namespace
 
 Quantizer Quantizer::symmetric(int bits, double clip) {
   check_bits(bits);
   if (!std::isfinite(clip) || clip < 0.0)
     fail("a quantizer that clips at {}: expected a finite number, 0 or more", clip);
-  const auto highest = static_cast<float>((int64_t{1} << (bits - 1)) - 1);
+  const auto steps = static_cast<float>(int64_t{1} << (bits - 1));
   // A scale below the normal range would have no inverse.
-  const float scale = std::max(static_cast<float>(clip / highest), 1e-30f);
-  return {scale, 0.0f, -highest, highest};
+  const float scale = std::max(static_cast<float>(clip / (static_cast<double>(steps) - 0.5)), 1e-30f);
+  return {scale, 0.0f, -steps, steps - 1.0f};
 }
 
 Quantizer Quantizer::asymmetric(int bits, double low, double high) {
@@ -89,13 +94,13 @@ void quantize_rows(const TensorView& rows, const Quantizer& quantizer) {
 }
 
 void quantize_rows_dynamic(const TensorView& rows, int bits, bool asymmetric) {
+  for_each_row(rows, [&](float* values, int64_t count) { apply_own_grid(values, count, bits, asymmetric); });
+}
+
+void quantize_heads_dynamic(const TensorView& rows, int bits, bool asymmetric) {
+  const int64_t head = rows.shape.back();
   for_each_row(rows, [&](float* values, int64_t count) {
-    if (!asymmetric) {
-      Quantizer::symmetric(bits, largest_magnitude(values, count)).apply(values, count);
-      return;
-    }
-    const auto [low, high] = std::minmax_element(values, values + count);
-    Quantizer::asymmetric(bits, *low, *high).apply(values, count);
+    for (int64_t first = 0; first < count; first += head) apply_own_grid(values + first, head, bits, asymmetric);
   });
 }
 

@@ -25,6 +25,7 @@ void for_fields_of_activations(Activations& activations, const Field& field) {
   field("asymmetric", activations.asymmetric);
   field("exact_templates", activations.exact_templates);
   field("end_with_residual", activations.end_with_residual);
+  field("bits_kv", activations.bits_kv);
   field("smooth", activations.smooth);
   field("outliers", activations.outliers);
 }
@@ -38,6 +39,7 @@ void for_fields_of_weights(Weights& weights, const Field& field) {
   field("asymmetric", weights.asymmetric);
   field("act_order", weights.act_order);
   field("damping", weights.damping);
+  field("as_run", weights.as_run);
 }
 
 void check_keys(const Json& json, const std::vector<std::string>& known, const std::string& what) {
@@ -59,8 +61,7 @@ void read_field(const Json& json, const char* key, const std::string& what, T& v
 }
 void read_field(const Json& json, const char* key, const std::string& what, int& value) {
   const auto number = json_get<int64_t>(json, key, what);
-  if (number < 0 || number > kMostBits)
-    fail("{}: \"{}\" is {}; expected 0 to {}", what, key, number, kMostBits);
+  if (number < 0 || number > kMostBits) fail("{}: \"{}\" is {}; expected 0 to {}", what, key, number, kMostBits);
   value = static_cast<int>(number);
 }
 void read_field(const Json& json, const char* key, const std::string& what, std::vector<std::string>& values) {
@@ -74,7 +75,8 @@ void read_field(const Json& json, const char* key, const std::string& what, std:
 }
 
 /// Keys that recipes of earlier programs lack: they mean what they are without.
-constexpr std::array kLaterKeys = {std::string_view("smooth"), std::string_view("outliers")};
+constexpr std::array kLaterKeys = {std::string_view("as_run"), std::string_view("bits_kv"), std::string_view("smooth"),
+                                   std::string_view("outliers")};
 
 /// Reads what `fields` lists, no more and, but for later keys, no less.
 template <class Fields>
@@ -103,6 +105,7 @@ Recipe recipe_from_json(const Json& json, const std::string& what) {
   if (const auto version = json_get<int64_t>(json, "version", what); version != kVersion)
     fail("{}: version {}; this program reads {}", what, version, kVersion);
   Recipe recipe;
+  recipe.weights.as_run = false;  // what recipes without the key mean
   read_fields(object_at(json, "activations", what), what + ": activations",
               [&](const auto& field) { for_fields_of_activations(recipe.activations, field); });
   read_fields(object_at(json, "weights", what), what + ": weights",
@@ -125,6 +128,7 @@ WeightRecipe weight_recipe(const WeightChoice& choice) {
     fail_usage("--group {}: expected a number of columns, channel or tensor", choice.group);
   recipe.rounding.clip = choice.clip == "mse" ? WeightClip::mse : WeightClip::absmax;
   recipe.rounding.scale_type = choice.scales == "f32" ? "F32" : choice.scales == "f16" ? "F16" : "BF16";
+  recipe.as_run = choice.as_run;
   if (choice.method == "gptq") recipe.gptq = GptqOptions{choice.damping, choice.act_order};
   return recipe;
 }
@@ -137,6 +141,9 @@ ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTempla
   plan.asymmetric = recipe.asymmetric;
   plan.quantize_templates = !recipe.exact_templates;
   plan.end_with_residual = recipe.end_with_residual;
+  if (recipe.bits_kv != 0 && (recipe.bits_kv < kFewestBits || recipe.bits_kv > kMostBits))
+    fail_usage("--bits-kv {}: expected {} to {}", recipe.bits_kv, kFewestBits, kMostBits);
+  plan.bits_kv = recipe.bits_kv;
   if (!(recipe.smooth >= 0.0 && recipe.smooth <= 1.0))
     fail_usage("--smooth {}: expected a number from 0 (activations keep their scales) to 1", recipe.smooth);
   if (!(recipe.outliers > 0.0)) fail_usage("--outliers {}: expected a number above 0", recipe.outliers);

@@ -21,6 +21,7 @@ struct ActivationRecipe {
   int bits = 8;
   std::vector<std::string> overrides = {};  ///< as parse_override() reads them
   bool asymmetric = false, exact_templates = false, end_with_residual = false;
+  int bits_kv = 0;  ///< as ActivationPlan has it
   double smooth = kMigration, outliers = kOutlierThreshold;  ///< as ActivationPlan has them
 
   bool quantizes() const { return !method.empty(); }
@@ -33,6 +34,7 @@ struct WeightChoice {
   std::string method = "rtn";  ///< or "gptq"
   std::string clip = "absmax", scales = "f32";
   bool asymmetric = false, act_order = false;
+  bool as_run = true;  ///< as WeightRecipe has it
   double damping = GptqOptions{}.damping;
 
   bool quantizes() const { return bits > 0; }

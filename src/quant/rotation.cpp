@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "base/vectorized.h"
+#include "io/printable.h"
 
 namespace spikescope {
 namespace {
@@ -76,7 +77,7 @@ std::span<const RotationName> rotation_names() { return kNames; }
 RotationKind find_rotation(std::string_view name, const std::string& what) {
   for (const RotationName& row : kNames)
     if (row.name == name) return row.kind;
-  fail("{}: there is no rotation '{}'; there are none, hadamard and random", what, name);
+  fail("{}: there is no rotation '{}'; there are none, hadamard and random", what, printable(name, 40));
 }
 
 Rotation::Rotation(RotationKind kind, int64_t size, uint64_t seed) : size_(size), block_(1) {

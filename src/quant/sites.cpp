@@ -1,5 +1,7 @@
 #include "quant/sites.h"
 
+#include <algorithm>
+
 #include "base/fail.h"
 
 namespace spikescope {
@@ -15,6 +17,17 @@ constexpr std::array kKinds = {
 };
 static_assert(kKinds.size() == kSites);
 
+constexpr std::array kLinear = {
+    LinearRole{Role::w_q, Site::attn_in},    LinearRole{Role::w_k, Site::attn_in},
+    LinearRole{Role::w_v, Site::attn_in},    LinearRole{Role::w_q_a, Site::attn_in},
+    LinearRole{Role::w_kv_a, Site::attn_in}, LinearRole{Role::w_kv_b, std::nullopt},
+    LinearRole{Role::w_o, Site::o_in},       LinearRole{Role::w_gate, Site::mlp_in},
+    LinearRole{Role::w_up, Site::mlp_in},    LinearRole{Role::w_down, Site::down_in},
+    LinearRole{Role::expert_gate, {}},       LinearRole{Role::expert_up, {}},
+    LinearRole{Role::expert_down, {}},       LinearRole{Role::shared_gate, {}},
+    LinearRole{Role::shared_up, {}},         LinearRole{Role::shared_down, {}},
+};
+
 }  // namespace
 
 std::span<const SiteKind> site_kinds() { return kKinds; }
@@ -29,6 +42,16 @@ int64_t site_width(const Architecture& a, Site site) {
   bool any = false;
   for (int layer = 0; layer < a.n_layers; ++layer) any = any || has_site(a, site, layer);
   return any ? widths[static_cast<size_t>(site)] : 0;
+}
+
+const LinearRole* linear_role(Role role) {
+  const auto found =
+      std::find_if(kLinear.begin(), kLinear.end(), [&](const LinearRole& row) { return row.role == role; });
+  return found == kLinear.end() ? nullptr : &*found;
+}
+
+std::optional<Site> site_read_by(const Architecture& architecture, const LinearRole& linear) {
+  return linear.site == Site::mlp_in && architecture.shared_norm ? Site::attn_in : linear.site;
 }
 
 Point mlp_update_point(const Architecture& architecture) {

@@ -3,11 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "hooks/hook_point.h"
 #include "model/architecture.h"
+#include "model/roles.h"
 
 namespace spikescope {
 
@@ -32,6 +34,16 @@ std::span<const SiteKind> site_kinds();
 bool has_site(const Architecture& architecture, Site site, int layer);
 /// Values of a token at the site; 0: no block has it.
 int64_t site_width(const Architecture& architecture, Site site);
+/// A matrix of a block that is a layer of its own, and what it reads.
+struct LinearRole {
+  Role role;
+  std::optional<Site> site;  ///< nothing: what cannot be observed
+};
+/// Null for weights that are none.
+const LinearRole* linear_role(Role role);
+/// The site that it reads in this architecture: with one norm for both, the MLP reads attn_in.
+std::optional<Site> site_read_by(const Architecture& architecture, const LinearRole& linear);
+
 /// What the MLP adds to the residual stream, after the post-norm and the factors that a family may have for it.
 Point mlp_update_point(const Architecture& architecture);
 

@@ -111,4 +111,23 @@ TaskRows read_task(const Task& task, const std::filesystem::path& folder, std::o
   return result;
 }
 
+TaskFolder read_tasks(const std::filesystem::path& folder, std::span<const std::string> names,
+                      std::optional<int64_t> rows) {
+  TaskFolder read;
+  for (const std::string& name : names) {
+    const Task& task = find_task(name);
+    if (std::none_of(read.tasks.begin(), read.tasks.end(), [&](const TaskRows& there) { return there.task == &task; }))
+      read.tasks.push_back(read_task(task, folder, rows));
+  }
+  if (!names.empty()) return read;
+  for (const Task& task : kTasks) {
+    if (std::filesystem::exists(folder / fmt::format("{}.jsonl", task.name)))
+      read.tasks.push_back(read_task(task, folder, rows));
+    else
+      read.missing.push_back(&task);
+  }
+  if (read.tasks.empty()) fail("{}: there is no file of a task here ({}.jsonl, ...)", folder.string(), kTasks[0].name);
+  return read;
+}
+
 }  // namespace spikescope

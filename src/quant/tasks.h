@@ -45,4 +45,14 @@ struct TaskRows {
 /// missing or has no rows, and, naming file and line, for a row that is not as said above.
 TaskRows read_task(const Task& task, const std::filesystem::path& folder, std::optional<int64_t> rows);
 
+/// Tasks of a folder, and those that have no file there.
+struct TaskFolder {
+  std::vector<TaskRows> tasks;
+  std::vector<const Task*> missing;
+};
+/// Reads the tasks of these names, each once; without names all whose files are there, one at least. Throws as
+/// find_task and read_task do, and Error for a folder without any task.
+TaskFolder read_tasks(const std::filesystem::path& folder, std::span<const std::string> names,
+                      std::optional<int64_t> rows);
+
 }  // namespace spikescope

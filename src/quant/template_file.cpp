@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "io/hdf5.h"
 #include "io/output_file.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 #include "io/tensor_layout.h"
 
@@ -47,6 +48,7 @@ std::string range_name(Population population, Site site) {
   return fmt::format("ranges.{}.{}", population_name(population), site_kinds()[static_cast<size_t>(site)].name);
 }
 
+<<<<<<< ours
 std::string channels_name(std::string_view what, Site site) {
   return fmt::format("channels.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
 }
@@ -86,6 +88,34 @@ std::vector<Tensor> channel_tensors(const SpikeTemplates& templates, Site site) 
     add_channels(weights.values, there ? templates.weight_maxima[static_cast<size_t>(site)][at] : std::vector<float>(),
                  width);
   }
+||||||| base
+=======
+std::string balance_name(const char* what, Site site) {
+  return fmt::format("balance.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
+}
+
+/// Channels of a site; 0: no block has a balance there.
+int64_t balance_width(const SpikeTemplates& templates, Site site) {
+  size_t width = 0;
+  for (const ChannelBalance& balance : templates.balances[static_cast<size_t>(site)])
+    width = std::max(width, balance.factors.size());
+  return static_cast<int64_t>(width);
+}
+
+/// Means and factors, NaN in blocks that have none; no tensors where no block has.
+std::vector<Tensor> balance_tensors(const SpikeTemplates& templates, Site site) {
+  const int64_t width = balance_width(templates, site);
+  if (width == 0) return {};
+  const std::vector<float> none(static_cast<size_t>(width), std::numeric_limits<float>::quiet_NaN());
+  std::vector<Tensor> tensors(2);
+  tensors[0] = {balance_name("means", site), {templates.n_layers, width}, {}};
+  tensors[1] = {balance_name("factors", site), {templates.n_layers, width}, {}};
+  for (const ChannelBalance& balance : templates.balances[static_cast<size_t>(site)])
+    for (const bool factors : {false, true}) {
+      const std::vector<float>& values = balance.empty() ? none : factors ? balance.factors : balance.means;
+      tensors[factors].values.insert(tensors[factors].values.end(), values.begin(), values.end());
+    }
+>>>>>>> theirs
   return tensors;
 }
 
@@ -93,18 +123,24 @@ std::vector<Tensor> channel_tensors(const SpikeTemplates& templates, Site site) 
 std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
   std::vector<Tensor> tensors;
   const int64_t d = templates.d_model;
-  const auto add = [&](std::string name, const std::vector<float>& values, bool matrix) {
-    if (values.empty()) return;
-    std::vector<int64_t> shape{d};
-    if (matrix) shape.insert(shape.begin(), static_cast<int64_t>(values.size()) / d);
-    tensors.push_back({std::move(name), std::move(shape), values});
+  const auto add = [&](std::string name, const std::vector<float>& values, std::vector<int64_t> shape) {
+    if (!values.empty()) tensors.push_back({std::move(name), std::move(shape), values});
+  };
+  // A row for each of the blocks of a set, as many as there are values for.
+  const auto add_rows = [&](std::string name, const std::vector<float>& values, std::vector<int64_t> row) {
+    int64_t size = 1;
+    for (const int64_t count : row) size *= count;
+    row.insert(row.begin(), size > 0 ? static_cast<int64_t>(values.size()) / size : 0);
+    add(std::move(name), values, std::move(row));
   };
   for (size_t i = 0; i < templates.sets.size(); ++i) {
     const TemplateSet& set = templates.sets[i];
-    add(set_name(i, "attn_in"), set.attn_in, true);
-    add(set_name(i, "mlp_in"), set.mlp_in, true);
-    add(set_name(i, "residual"), set.residual, false);
-    add(set_name(i, "final"), set.final_out, false);
+    add_rows(set_name(i, "attn_in"), set.attn_in, {d});
+    add_rows(set_name(i, "mlp_in"), set.mlp_in, {d});
+    add_rows(set_name(i, "attn_k"), set.attn_k, {templates.kv_heads, templates.head_dim});
+    add_rows(set_name(i, "attn_v"), set.attn_v, {templates.kv_heads, templates.v_dim});
+    add(set_name(i, "residual"), set.residual, {d});
+    add(set_name(i, "final"), set.final_out, {d});
   }
   for (const Population population : populations())
     for (const SiteKind& kind : site_kinds()) {
@@ -116,7 +152,12 @@ std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
       tensors.push_back(std::move(tensor));
     }
   for (const SiteKind& kind : site_kinds())
+<<<<<<< ours
     for (Tensor& tensor : channel_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
+||||||| base
+=======
+    for (Tensor& tensor : balance_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
+>>>>>>> theirs
   return tensors;
 }
 
@@ -204,10 +245,10 @@ class Reader {
   SpikeTemplates operator()() {
     if (source_.format != kFormat)
       fail("{}: is no template file (its format is \"{}\", expected \"{}\"); make one with: spikescope templates",
-           file_, source_.format, kFormat);
+           file_, printable(source_.format, 40), kFormat);
     if (source_.version != std::to_string(kVersion))
       fail("{}: is of version {} of the template format, this program reads {}; make the file anew", file_,
-           source_.version.empty() ? "?" : source_.version, kVersion);
+           source_.version.empty() ? "?" : printable(source_.version, 40), kVersion);
     const Json document = parse_json(source_.document, file_ + ": its document");
     read_info(document);
     const Json& blocks = array(document, "blocks");
@@ -219,8 +260,13 @@ class Reader {
       fail("{}: \"sets\" should have at most {} entries", file_, templates_.n_layers);
     for (size_t i = 0; i < sets.size(); ++i) templates_.sets.push_back(read_set(i, sets[i]));
     read_ranges();
+<<<<<<< ours
     if (document.contains("site_widths")) read_channels(wholes(document, "site_widths", 0, kMostWidth));
     if (document.contains("prefix")) read_prefix(document.at("prefix"));
+||||||| base
+=======
+    if (document.contains("balance_widths")) read_balances(wholes(document, "balance_widths", 0, kMostWidth));
+>>>>>>> theirs
     return std::move(templates_);
   }
 
@@ -269,6 +315,12 @@ class Reader {
     info.tokens = json_get<int64_t>(document, "tokens", file_);
     templates_.n_layers = whole(document, "n_layers", 1, kMostLayers);
     templates_.d_model = whole(document, "d_model", 1, kMostWidth);
+    // A model can have none, and files made before there were any do not mention them.
+    if (document.contains("kv_heads") && whole(document, "kv_heads", 0, kMostWidth) > 0) {
+      templates_.kv_heads = whole(document, "kv_heads", 1, kMostWidth);
+      templates_.head_dim = whole(document, "head_dim", 1, kMostWidth);
+      templates_.v_dim = whole(document, "v_dim", 1, kMostWidth);
+    }
     templates_.eta = json_get<double>(document, "eta", file_);
     templates_.rotation = find_rotation(json_get<std::string>(document, "rotation", file_), file_);
     templates_.rotation_seed = static_cast<uint64_t>(json_get<int64_t>(document, "rotation_seed", file_));
@@ -299,6 +351,10 @@ class Reader {
     const int64_t blocks = course.last - course.birth;
     set.attn_in = vectors(set_name(index, "attn_in"), {blocks, d}, blocks > 0);
     set.mlp_in = vectors(set_name(index, "mlp_in"), {blocks, d}, false);
+    if (const int64_t heads = templates_.kv_heads; heads > 0) {
+      set.attn_k = vectors(set_name(index, "attn_k"), {blocks, heads, templates_.head_dim}, blocks > 0);
+      set.attn_v = vectors(set_name(index, "attn_v"), {blocks, heads, templates_.v_dim}, blocks > 0);
+    }
     set.residual = vectors(set_name(index, "residual"), {d}, true);
     set.final_out = vectors(set_name(index, "final"), {d}, false);
     if (!course.reaches_end && !set.final_out.empty())
@@ -318,7 +374,12 @@ class Reader {
     for (const Population population : populations())
       for (const SiteKind& kind : site_kinds()) {
         const std::string name = range_name(population, kind.site);
+<<<<<<< ours
         if (population == Population::prefixed && !source_.has(name)) {  // files of before there were prefixes
+||||||| base
+=======
+        if (is_balanced(population) && !source_.has(name)) {  // files of before there was a balance
+>>>>>>> theirs
           templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)].resize(
               static_cast<size_t>(templates_.n_layers));
           continue;
@@ -332,6 +393,7 @@ class Reader {
       }
   }
 
+<<<<<<< ours
   void read_channels(const std::vector<int64_t>& widths) {
     if (widths.size() != kSites) fail("{}: \"site_widths\" should have {} entries, one a site", file_, kSites);
     const int64_t layers = templates_.n_layers;
@@ -374,6 +436,34 @@ class Reader {
     prefix.ids = wholes(json, "ids", 0, kMostWidth);
     prefix.text = json_get<std::string>(json, "text", file_);
     prefix.spikes = whole(json, "spikes", 0, INT64_MAX);
+||||||| base
+=======
+  void read_balances(const std::vector<int64_t>& widths) {
+    if (widths.size() != kSites) fail("{}: \"balance_widths\" should have {} entries, one a site", file_, kSites);
+    const int64_t layers = templates_.n_layers;
+    for (size_t site = 0; site < kSites; ++site) {
+      std::vector<ChannelBalance>& balances = templates_.balances[site];
+      balances.resize(static_cast<size_t>(layers));
+      const int64_t width = widths[site];
+      if (width == 0) continue;
+      const std::string names[] = {balance_name("means", static_cast<Site>(site)),
+                                   balance_name("factors", static_cast<Site>(site))};
+      const std::vector<float> means = source_.read(names[0], {layers, width}),
+                               factors = source_.read(names[1], {layers, width});
+      for (int64_t layer = 0; layer < layers; ++layer) {
+        const auto begin = layer * width;
+        if (std::isnan(factors[static_cast<size_t>(begin)])) continue;
+        ChannelBalance& balance = balances[static_cast<size_t>(layer)];
+        balance.means.assign(means.begin() + begin, means.begin() + begin + width);
+        balance.factors.assign(factors.begin() + begin, factors.begin() + begin + width);
+        for (const float mean : balance.means)
+          if (!std::isfinite(mean)) fail("{}: \"{}\" has a value that is not finite in row {}", file_, names[0], layer);
+        for (const float factor : balance.factors)
+          if (!std::isfinite(factor) || !(factor > 0.0f))
+            fail("{}: \"{}\" has {} in row {}; expected numbers above 0", file_, names[1], factor, layer);
+      }
+    }
+>>>>>>> theirs
   }
 
   const std::string file_;
@@ -406,6 +496,9 @@ Json to_json(const SpikeTemplates& templates) {
                {"family", info.family},
                {"n_layers", templates.n_layers},
                {"d_model", templates.d_model},
+               {"kv_heads", templates.kv_heads},
+               {"head_dim", templates.head_dim},
+               {"v_dim", templates.v_dim},
                {"text", info.text},
                {"text_sha256", info.text_sha256},
                {"windows", info.windows},
@@ -427,11 +520,18 @@ Json to_json(const SpikeTemplates& templates) {
   json["sites"] = Json::array();
   for (const SiteKind& kind : site_kinds()) json["sites"].push_back(kind.name);
   json["range_keys"] = range_key_names();
+<<<<<<< ours
   const SpikePrefix& prefix = templates.prefix;
   json["prefix"] = {{"ids", prefix.ids}, {"text", prefix.text}, {"spikes", prefix.spikes}};
   if (templates.has_channels()) {
     json["site_widths"] = Json::array();
     for (const SiteKind& kind : site_kinds()) json["site_widths"].push_back(channels_of(templates, kind.site));
+||||||| base
+=======
+  if (templates.has_balances()) {
+    json["balance_widths"] = Json::array();
+    for (const SiteKind& kind : site_kinds()) json["balance_widths"].push_back(balance_width(templates, kind.site));
+>>>>>>> theirs
   }
   return json;
 }
@@ -472,10 +572,14 @@ void check_templates_of(const SpikeTemplates& templates, const fs::path& path, c
         "{}: these templates are of another model ({}, sha256 {:.12}...; this one's is {:.12}...); calibrate anew "
         "with: "
         "spikescope templates",
-        path.string(), templates.info.model_name, templates.info.model_sha256, model_sha256);
+        path.string(), printable(templates.info.model_name), printable(templates.info.model_sha256), model_sha256);
   if (templates.n_layers != a.n_layers || templates.d_model != a.d_model)
     fail("{}: these templates are of {} blocks of width {}, the model has {} of width {}", path.string(),
          templates.n_layers, templates.d_model, a.n_layers, a.d_model);
+  if (templates.kv_heads > 0 &&
+      (templates.kv_heads != a.n_kv_heads || templates.head_dim != a.head_dim || templates.v_dim != a.v_dim()))
+    fail("{}: these templates have keys and values of {} heads of {} and {}, the model's are of {} heads of {} and {}",
+         path.string(), templates.kv_heads, templates.head_dim, templates.v_dim, a.n_kv_heads, a.head_dim, a.v_dim());
 }
 
 }  // namespace spikescope

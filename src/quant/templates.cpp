@@ -26,15 +26,25 @@ std::span<const std::string_view> range_key_names() { return kNames; }
 std::span<const RangeBits> range_bits() { return kBits; }
 
 std::span<const Population> populations() {
-  static constexpr std::array kAll = {Population::ordinary, Population::all, Population::ordinary_rotated,
-                                      Population::all_rotated, Population::prefixed};
+  static constexpr std::array kAll = {
+      Population::ordinary,          Population::all,          Population::ordinary_rotated, Population::all_rotated,
+      Population::ordinary_balanced, Population::all_balanced, Population::prefixed};
+  static_assert(kAll.size() == kPopulations);
   return kAll;
 }
 
 std::string_view population_name(Population population) {
-  constexpr std::array<std::string_view, kPopulations> kNames = {"ordinary", "all", "ordinary_rotated", "all_rotated",
-                                                                 "prefixed"};
+  constexpr std::array<std::string_view, kPopulations> kNames = {
+      "ordinary", "all", "ordinary_rotated", "all_rotated", "ordinary_balanced", "all_balanced", "prefixed"};
   return kNames[static_cast<size_t>(population)];
+}
+
+bool is_rotated(Population population) {
+  return population == Population::ordinary_rotated || population == Population::all_rotated || is_balanced(population);
+}
+
+bool is_balanced(Population population) {
+  return population == Population::ordinary_balanced || population == Population::all_balanced;
 }
 
 std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, const SpikeTemplates& templates) {
@@ -47,12 +57,29 @@ std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, con
   return rotations;
 }
 
+std::vector<std::vector<SiteBasis>> site_bases(const SpikeTemplates& templates,
+                                               const std::vector<std::unique_ptr<Rotation>>& rotations,
+                                               Population population) {
+  std::vector<std::vector<SiteBasis>> bases(kSites);
+  for (size_t site = 0; site < kSites; ++site)
+    for (size_t layer = 0; layer < static_cast<size_t>(templates.n_layers); ++layer)
+      bases[site].emplace_back(is_rotated(population) ? rotations[site].get() : nullptr,
+                               is_balanced(population) ? &templates.balances[site][layer] : nullptr);
+  return bases;
+}
+
 std::span<const float> TemplateSet::at(Site site, int layer, int64_t d) const {
   if (site != Site::attn_in && site != Site::mlp_in) return {};
   const std::vector<float>& values = site == Site::attn_in ? attn_in : mlp_in;
   if (values.empty() || layer <= course.birth || layer > course.last) return {};
   const auto size = static_cast<size_t>(d);
   return std::span(values).subspan(static_cast<size_t>(layer - course.birth - 1) * size, size);
+}
+
+std::span<const float> TemplateSet::row(const std::vector<float>& rows, int layer) const {
+  if (rows.empty() || layer <= course.birth || layer > course.last) return {};
+  const size_t size = rows.size() / static_cast<size_t>(course.last - course.birth);
+  return std::span(rows).subspan(static_cast<size_t>(layer - course.birth - 1) * size, size);
 }
 
 bool TemplateSet::silences(int layer) const {

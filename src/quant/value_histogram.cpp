@@ -26,6 +26,14 @@ void ValueHistogram::add(const float* values, int64_t count) {
   highest_ = highest;
 }
 
+void ValueHistogram::add(const float* values, int64_t count, const uint32_t* weights) {
+  for (int64_t i = 0; i < count; ++i) {
+    counts_[std::bit_cast<uint32_t>(values[i]) >> 16] += weights[i];
+    lowest_ = std::min(lowest_, values[i]);
+    highest_ = std::max(highest_, values[i]);
+  }
+}
+
 void ValueHistogram::merge(const ValueHistogram& other) {
   for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
   lowest_ = std::min(lowest_, other.lowest_);
@@ -87,20 +95,11 @@ double ClipSearch::error(double step, double steps_below, double steps_above) co
   return count_ > 0.0 ? sum * step * step / count_ : 0.0;
 }
 
-/// The r in (0, 1] with the least error(r): twelve octaves in steps of an eighth, then golden section beside the best.
+/// The r = 2^(-step / 8) with the least error(r) between two steps, by golden section.
 template <class Error>
-double ClipSearch::best_share(const Error& error) const {
-  constexpr int kSteps = 96;
+double ClipSearch::share_between(const Error& error, double low, double high) const {
   const auto share = [](double step) { return std::exp2(-step / 8.0); };
-  int best = 0;
-  double least = error(1.0);
-  for (int step = 1; step <= kSteps; ++step)
-    if (const double here = error(share(step)); here < least) {
-      least = here;
-      best = step;
-    }
   constexpr double kGolden = 0.6180339887498949;
-  double low = std::max(best - 1, 0), high = best + 1.0;
   double a = high - kGolden * (high - low), b = low + kGolden * (high - low);
   double at_a = error(share(a)), at_b = error(share(b));
   for (int i = 0; i < 12; ++i) {
@@ -112,14 +111,34 @@ double ClipSearch::best_share(const Error& error) const {
       b = low + kGolden * (high - low), at_b = error(share(b));
     }
   }
-  const double refined = at_a < at_b ? a : b;
-  return std::min(at_a, at_b) < least ? share(refined) : share(best);
+  return share(at_a < at_b ? a : b);
+}
+
+/// The r in (0, 1] with the least error(r): up to twelve octaves in steps of an eighth, until the error has grown to
+/// twice the least and an octave has passed since, then golden section beside the best.
+template <class Error>
+double ClipSearch::best_share(const Error& error) const {
+  constexpr int kSteps = 96;
+  const auto share = [](double step) { return std::exp2(-step / 8.0); };
+  int best = 0;
+  double least = error(1.0);
+  for (int step = 1; step <= kSteps; ++step) {
+    const double here = error(share(step));
+    if (here < least) {
+      least = here;
+      best = step;
+    } else if (here > 2.0 * least && step > best + 8) {
+      break;
+    }
+  }
+  const double refined = share_between(error, std::max(best - 1, 0), best + 1.0);
+  return error(refined) < least ? refined : share(best);
 }
 
 ClipSearch::Range ClipSearch::symmetric(int bits) const {
-  const double most = std::exp2(bits - 1) - 1.0, largest = std::max(-lowest_, highest_);
+  const double steps = std::exp2(bits - 1), largest = std::max(-lowest_, highest_);
   if (largest == 0.0) return {};
-  const auto at = [&](double share) { return error(share * largest / most, most, most); };
+  const auto at = [&](double share) { return error(share * largest / (steps - 0.5), steps, steps - 1.0); };
   const double share = best_share(at);
   return {-share * largest, share * largest, at(share)};
 }
@@ -127,10 +146,37 @@ ClipSearch::Range ClipSearch::symmetric(int bits) const {
 ClipSearch::Range ClipSearch::asymmetric(int bits) const {
   const double most = std::exp2(bits) - 1.0, width = highest_ - lowest_;
   if (width == 0.0) return {};
-  const double below = std::nearbyint(-lowest_ / width * most);
-  const auto at = [&](double share) { return error(share * width / most, below, most - below); };
-  const double share = best_share(at);
-  return {share * lowest_, share * highest_, at(share)};
+  // Where clipping pays, the tails do not tell where the middle is: both ways of putting 0 are begun with.
+  Range best{0.0, 0.0, std::numeric_limits<double>::infinity()};
+  for (const double begin : {std::nearbyint(-lowest_ / width * most), (most + 1.0) / 2.0}) {
+    double below = begin;
+    const auto at = [&](double share) { return error(share * width / most, below, most - below); };
+    double share = best_share(at);
+    for (int turn = 0; turn < 4; ++turn) {
+      const double place = best_place(share * width / most, below, most);
+      if (place == below) break;
+      below = place;
+      const double exponent = -8.0 * std::log2(share), beside = share_between(at, exponent - 2.0, exponent + 2.0);
+      if (at(beside) < at(share)) share = beside;
+    }
+    const double step = share * width / most, here = at(share);
+    if (here < best.error) best = {-below * step, (most - below) * step, here};
+  }
+  return best;
+}
+
+/// The steps below 0, of `most` in all, with the least error beside `below`: jumps that get shorter.
+double ClipSearch::best_place(double step, double below, double most) const {
+  double least = error(step, below, most - below);
+  for (double jump = std::max(std::floor(most / 8.0), 1.0); jump >= 1.0; jump = std::floor(jump / 2.0))
+    for (const double direction : {-jump, jump})
+      for (double place = below + direction; place >= 0.0 && place <= most; place += direction) {
+        const double here = error(step, place, most - place);
+        if (here >= least) break;
+        least = here;
+        below = place;
+      }
+  return below;
 }
 
 }  // namespace spikescope

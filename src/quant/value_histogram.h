@@ -13,10 +13,12 @@ class ValueHistogram {
   ValueHistogram() : counts_(size_t{1} << 16) {}
   /// Values must be finite.
   void add(const float* values, int64_t count);
+  /// Each value counts as many times as its weight says.
+  void add(const float* values, int64_t count, const uint32_t* weights);
   void merge(const ValueHistogram& other);
   void clear();
 
-  int64_t count() const;
+  int64_t count() const;                      ///< weights included
   float lowest() const { return lowest_; }    ///< exact, but never above 0
   float highest() const { return highest_; }  ///< exact, but never below 0
   double largest() const;                     ///< largest |x|
@@ -39,9 +41,10 @@ class ClipSearch {
     double low = 0.0, high = 0.0;
     double error = 0.0;  ///< mean square
   };
-  /// Of all ranges r [-largest, largest], 0 < r <= 1, of a symmetric quantizer of so many bits.
+  /// Of all clips r largest, 0 < r <= 1, of a symmetric quantizer (Quantizer::symmetric) of so many bits.
   Range symmetric(int bits) const;
-  /// Of all ranges r [lowest, highest] of an asymmetric one.
+  /// Of all grids of an asymmetric one whose width is r (highest - lowest), and whose 0 is at any of its points: found
+  /// by turns, the width for a place of 0 and the place for a width, from the symmetric grid on.
   Range asymmetric(int bits) const;
   /// Mean square error of the grid with this step, and so many steps below and above 0.
   double error(double step, double steps_below, double steps_above) const;
@@ -51,7 +54,10 @@ class ClipSearch {
     double low, high, count;
   };
   template <class Error>
+  double share_between(const Error& error, double low, double high) const;
+  template <class Error>
   double best_share(const Error& error) const;
+  double best_place(double step, double below, double most) const;
 
   std::vector<Bin> sides_[2];  ///< magnitudes of the values above and below 0
   double count_ = 0.0, lowest_ = 0.0, highest_ = 0.0;

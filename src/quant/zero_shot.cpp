@@ -77,6 +77,7 @@ void score_questions(const ZeroShot& model, const TaskRows& rows, std::vector<Ch
     BatchProgress observer(pass, share(first - begin), share(static_cast<size_t>(batch.questions())));
     RunOptions options;
     options.predictions = batch.predictions();
+    options.int8 = pass.int8;
     const std::vector<int64_t> places = own_rows(prefix_rows(tokens, pass.prefix.size()));
     for (Prediction& prediction : options.predictions) prediction.row = places[static_cast<size_t>(prediction.row)];
     for (ChoiceScores& found : batch.scores(run_model(model.weights, tokens, hooks, observer, options).losses)) {
@@ -110,6 +111,37 @@ Json task_json(const TaskRows& rows, const std::vector<ChoiceScores>& scores) {
           {"acc_norm", one_continuation ? Json(nullptr) : share(right_by_character)},
           {"acc_norm_se", one_continuation ? Json(nullptr) : error(right_by_character)},
           {"rows", scores.size()}};
+}
+
+double mean_accuracy(const Json& tasks) {
+  double sum = 0.0;
+  for (const Json& task : tasks) sum += task.at("acc").get<double>();
+  return sum / static_cast<double>(tasks.size());
+}
+
+Json zero_shot_json(const ZeroShot& model, std::span<const TaskRows> tasks, const EvaluationPass& pass) {
+  double all = 0.0, done = 0.0, squares = 0.0;
+  for (const TaskRows& rows : tasks) all += static_cast<double>(rows.questions.size());
+  Json by_name = Json::object();
+  for (const TaskRows& rows : tasks) {
+    EvaluationPass part = pass;
+    const auto questions = static_cast<double>(rows.questions.size());
+    if (pass.progress)
+      part.progress = [&pass, before = done / all, share = questions / all](double fraction) {
+        pass.progress(before + fraction * share);
+      };
+    std::vector<ChoiceScores> scores;
+    score_questions(model, rows, scores, part);
+    done += questions;
+    Json task = task_json(rows, scores);
+    const double error = number_or_nan(task.at("acc_se"));
+    squares += error * error;
+    by_name[std::string(rows.task->name)] = std::move(task);
+  }
+  const double error = std::sqrt(squares) / static_cast<double>(tasks.size());
+  return {{"average", number_or_null(mean_accuracy(by_name))},
+          {"average_se", number_or_null(error)},
+          {"tasks", std::move(by_name)}};
 }
 
 }  // namespace spikescope

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "io/json.h"
@@ -39,5 +40,15 @@ void score_questions(const ZeroShot& model, const TaskRows& rows, std::vector<Ch
 /// by the choice's characters (null where all choices have the same continuation); acc_se, acc_norm_se: standard errors
 /// over questions; rows.
 Json task_json(const TaskRows& rows, const std::vector<ChoiceScores>& scores);
+
+/// Tokens of a question, as a guess from which the time left is told.
+inline constexpr double kTokensOfAQuestion = 64.0;
+
+/// Mean of `acc` over tasks, from their task_json by name; NaN where there are none.
+double mean_accuracy(const Json& tasks);
+
+/// All questions of all tasks: {average, average_se, tasks: {name: task_json}}; the standard error of the average takes
+/// tasks as independent.
+Json zero_shot_json(const ZeroShot& model, std::span<const TaskRows> tasks, const EvaluationPass& pass);
 
 }  // namespace spikescope

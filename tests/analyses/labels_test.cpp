@@ -49,6 +49,16 @@ TEST(Labels, Numbers) {
   EXPECT_EQ(percent(0.5111), "51.1 %");
 }
 
+TEST(Number, HasAnErrorOfTwoDigitsInItsOwnNotation) {
+  EXPECT_EQ(number(0.991, 0.0021), "0.991 ± 0.0021");
+  EXPECT_EQ(number(22708.4, 5.23), "22,708 ± 5.2");
+  EXPECT_EQ(number(22708.4, 99.6), "22,708 ± 100");
+  EXPECT_EQ(number(22708.4, 523.0), "22,708 ± 520");
+  EXPECT_EQ(number(2702166.0, 8.3e6), "2,702,166 ± 8,300,000");
+  EXPECT_EQ(number(3.0, 0.0), "3.000");
+  EXPECT_EQ(number(3.0, std::numeric_limits<double>::quiet_NaN()), "3.000");
+}
+
 TEST(Labels, Words) {
   EXPECT_EQ(join_words({"a"}), "a");
   EXPECT_EQ(join_words({"a", "b"}), "a and b");

@@ -155,7 +155,7 @@ TEST_F(Evaluate, SaysWhatItCannotDo) {
   expect_failure(run({}), 2, "--text FILE");
   expect_failure(run({"--text", path("none")}), 1, "none");
   expect_failure(run({"--text", path("text"), "--length", "1"}), 2, "--length is 1");
-  expect_failure(run({"--text", path("text"), "--length", "513"}), 2, "the context of tiny is 512");
+  expect_failure(run({"--text", path("text"), "--length", "513"}), 2, "the model's context is 512");
   expect_failure(run({"--text", path("text"), "--length", "16", "--windows", "99"}), 1, "99 were asked for");
   expect_failure(run({"--text", path("text"), "--length", "16", "--bos", "always"}), 2, "names no BOS");
   expect_failure(run({"--text", path("text"), "--resume"}), 2, "--out");

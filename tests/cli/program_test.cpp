@@ -382,6 +382,12 @@ TEST_F(Program, SelftestChecksEveryKernel) {
     EXPECT_LT(row["error"].get<double>(), 1.0) << row.dump();
     EXPECT_GT(row["gflops"].get<double>(), 0.0) << row.dump();
   }
+  // Of whole numbers; which kernels there are is LibTorch's business.
+  for (const Json& row : json["int8"]) {
+    EXPECT_THAT(row["computed_by"].get<std::string>(), HasSubstr(row["kernel"].get<std::string>()));
+    EXPECT_LE(row["error_7_bits"].get<double>(), 1.0) << row.dump();
+    EXPECT_GT(row["gflops"].get<double>(), 0.0) << row.dump();
+  }
   EXPECT_THAT(run_program({"selftest"}).out, AllOf(HasSubstr("bfloat16"), HasSubstr("all products are right")));
 }
 

@@ -36,7 +36,7 @@ int refused_or_read(const Work& work) {
 /// Converts the tensors that are small enough for a fuzzer.
 inline void read_tensors(const TensorTable& tensors) {
   for (const TensorInfo& tensor : tensors.tensors())
-    if (tensor.format->dequantize && tensor.values() < (1 << 16)) read_tensor(tensor);
+    if (tensor.readable() && tensor.values() < (1 << 16)) read_tensor(tensor);
 }
 
 }  // namespace spikescope::fuzz

@@ -84,5 +84,20 @@ TEST(TensorView, CountsRowsAndTheirSize) {
   EXPECT_EQ(TensorView{}.rows(), 0);
 }
 
+TEST(Hooks, AttentionBiasIsAskedOfItsBlock) {
+  Hooks hooks;
+  EXPECT_FALSE(hooks.biases_attention());
+  EXPECT_TRUE(hooks.attention_bias(2).empty());
+  std::vector<int64_t> found;  // by the pass, meanwhile
+  hooks.bias_attention(2, [&] { return AttentionBias{.hidden = found}; });
+  EXPECT_TRUE(hooks.biases_attention());
+  EXPECT_FALSE(hooks.empty());
+  EXPECT_TRUE(hooks.attention_bias(2).empty());
+  found = {4, 7};
+  EXPECT_EQ(hooks.attention_bias(2).hidden, found);
+  EXPECT_TRUE(hooks.attention_bias(1).empty());
+  EXPECT_THROW(hooks.bias_attention(2, [] { return AttentionBias(); }), Error);
+}
+
 }  // namespace
 }  // namespace spikescope

@@ -155,7 +155,6 @@ def damage(data, chance):
 class Trials:
     def __init__(self, options, folder):
         self.program, self.folder, self.keep = options.program, folder, options.keep
-        self.environment = dict(os.environ, OMP_WAIT_POLICY="passive")
         write_folder(os.path.join(folder, "single"), 1)
         write_folder(os.path.join(folder, "sharded"), 2)
         os.makedirs(os.path.join(folder, "gguf"))
@@ -177,7 +176,7 @@ class Trials:
                    "--out", out, "--sinks", "--losses"]
         began = time.monotonic()
         with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=self.environment)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
             code, peak = None, 0
             while time.monotonic() < began + SECONDS:
                 pid, status, usage = os.wait4(process.pid, os.WNOHANG)

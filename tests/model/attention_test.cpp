@@ -1,11 +1,14 @@
 #include "model/attention.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <random>
+
+#include "../error_of.h"
 
 namespace spikescope {
 namespace {
@@ -210,6 +213,139 @@ TEST(AttentionExtremes, ScoresOfThousandsStayFinite) {
   double sum = 0.0;
   for (int64_t key = 0; key < 33; ++key) sum += statistics.column_sums[static_cast<size_t>(key)];
   EXPECT_NEAR(sum, 32.0, 1e-4) << "each of the 32 queries gives away 1";
+}
+
+/// What attention of a query gives with a bias, in double, by the definition: over the keys of the bias and those of
+/// the prompt (and of its parent, which stands before it) that are not hidden.
+std::vector<double> biased_output(const Problem& problem, const AttentionBias& bias, int64_t prompt, int64_t parent,
+                                  int64_t head, int64_t row) {
+  const AttentionShape& shape = problem.shape;
+  const int64_t kv_head = head / (shape.heads / shape.kv_heads), hd = shape.head_dim, vd = shape.v_dim;
+  std::vector<std::pair<const float*, const float*>> seen;
+  for (int64_t i = 0; i < bias.rows; ++i)
+    seen.emplace_back(&bias.keys[(i * shape.kv_heads + kv_head) * hd],
+                      &bias.values[(i * shape.kv_heads + kv_head) * vd]);
+  for (const int64_t of : {parent, prompt}) {
+    if (of < 0) continue;
+    const int64_t last = of == prompt && shape.causal ? row + 1 : problem.offsets[of + 1];
+    for (int64_t token = problem.offsets[of]; token < last; ++token)
+      if (!std::binary_search(bias.hidden.begin(), bias.hidden.end(), token))
+        seen.emplace_back(&problem.k[(token * shape.kv_heads + kv_head) * hd],
+                          &problem.v[(token * shape.kv_heads + kv_head) * vd]);
+  }
+  std::vector<double> scores, mixed(static_cast<size_t>(vd));
+  double largest = -1e300, sum = 0.0;
+  for (const auto& [key, value] : seen) {
+    double score = 0.0;
+    for (int64_t i = 0; i < hd; ++i)
+      score += static_cast<double>(problem.q[(row * shape.heads + head) * hd + i]) * key[i];
+    score *= shape.scale;
+    if (shape.softcap > 0.0) score = shape.softcap * std::tanh(score / shape.softcap);
+    scores.push_back(score);
+    largest = std::max(largest, score);
+  }
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  for (size_t key = 0; key < seen.size(); ++key)
+    for (int64_t i = 0; i < vd; ++i) mixed[static_cast<size_t>(i)] += scores[key] / sum * seen[key].second[i];
+  return mixed;
+}
+
+class BiasedAttention : public ::testing::TestWithParam<AttentionShape> {
+ protected:
+  BiasedAttention() : extra_(GetParam(), {2}) {}  // some other keys and values
+  AttentionBias bias(int64_t rows, std::vector<int64_t> hidden) const {
+    const AttentionShape& shape = GetParam();
+    return {.rows = rows,
+            .keys = std::span(extra_.k).first(static_cast<size_t>(rows * shape.kv_heads * shape.head_dim)),
+            .values = std::span(extra_.v).first(static_cast<size_t>(rows * shape.kv_heads * shape.v_dim)),
+            .hidden = std::move(hidden)};
+  }
+  void expect_as_defined(const Problem& problem, const AttentionBias& bias, const PromptLayout& prompts) const {
+    const AttentionShape& shape = problem.shape;
+    for (int64_t prompt = 0; prompt < prompts.prompts(); ++prompt)
+      for (int64_t row = prompts.offsets[prompt]; row < prompts.offsets[prompt + 1]; ++row)
+        for (int64_t head = 0; head < shape.heads; ++head) {
+          const std::vector<double> expected = biased_output(problem, bias, prompt, prompts.parent(prompt), head, row);
+          for (int64_t i = 0; i < shape.v_dim; ++i)
+            ASSERT_NEAR(problem.z[(row * shape.heads + head) * shape.v_dim + i], expected[static_cast<size_t>(i)], 2e-5)
+                << "prompt " << prompt << ", row " << row << ", head " << head;
+        }
+  }
+  Problem extra_;
+};
+
+TEST_P(BiasedAttention, AgreesWithTheDefinition) {
+  // The first token of the first prompt, the whole second prompt, and some of the last one are hidden.
+  for (const int64_t rows : {0, 1, 2})
+    for (const std::vector<int64_t>& hidden : {std::vector<int64_t>{}, {0, 3, 4, 5, 38, 311}}) {
+      Problem problem(GetParam(), {3, 2, 600});
+      const AttentionBias given = bias(rows, hidden);
+      Attention attention;
+      // In two groups: hidden tokens are among those of all prompts.
+      attention(problem.shape, problem.tensors(0, 2), problem.offsets, 0, 2, nullptr, given);
+      attention(problem.shape, problem.tensors(2, 3), problem.offsets, 2, 3, nullptr, given);
+      expect_as_defined(problem, given, problem.offsets);
+    }
+}
+
+TEST_P(BiasedAttention, OfPromptsWithAParent) {
+  if (!GetParam().causal) return;  // has no parents
+  Problem problem(GetParam(), {40, 7, 3});
+  const std::vector<int64_t> parents = {-1, 0, 0};
+  const PromptLayout prompts(problem.offsets, parents);
+  const AttentionBias given = bias(1, {0, 12, 41, 47});
+  Attention attention;
+  attention(problem.shape, problem.tensors(0, 3), prompts, 0, 3, nullptr, given);
+  expect_as_defined(problem, given, prompts);
+}
+
+TEST_P(BiasedAttention, AHiddenTokensOwnKeyInItsPlaceChangesNothing) {
+  Problem problem(GetParam(), {90}), biased = problem;
+  const AttentionShape& shape = problem.shape;
+  Attention attention;
+  attention(shape, problem.tensors(0, 1), problem.offsets, 0, 1, nullptr);
+  const AttentionBias own = {.rows = 1,
+                             .keys = std::span(problem.k).first(static_cast<size_t>(shape.kv_heads * shape.head_dim)),
+                             .values = std::span(problem.v).first(static_cast<size_t>(shape.kv_heads * shape.v_dim)),
+                             .hidden = {0}};
+  attention(shape, biased.tensors(0, 1), biased.offsets, 0, 1, nullptr, own);
+  for (size_t i = 0; i < problem.z.size(); ++i) EXPECT_NEAR(problem.z[i], biased.z[i], 2e-6);
+}
+
+std::vector<AttentionShape> shapes_without_distance() {
+  std::vector<AttentionShape> some;
+  for (const AttentionShape& shape : shapes())
+    if (why_no_attention_bias(shape).empty()) some.push_back(shape);
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, BiasedAttention, ::testing::ValuesIn(shapes_without_distance()), [](const auto& info) {
+  const AttentionShape& s = info.param;
+  return fmt::format("{}_heads_on_{}_of_{}_and_{}{}{}", s.heads, s.kv_heads, s.head_dim, s.v_dim,
+                     s.causal ? "" : "_everywhere", s.softcap > 0.0 ? "_capped" : "");
+});
+
+TEST(AttentionBias, AQueryWithNothingToSeeGetsZero) {
+  Problem problem(shape_of(2, 1, 4), {3});
+  Attention attention;
+  attention(problem.shape, problem.tensors(0, 1), problem.offsets, 0, 1, nullptr, {.hidden = {0, 1}});
+  for (size_t i = 0; i < 2 * 8; ++i) EXPECT_EQ(problem.z[i], 0.0f);
+  for (size_t i = 2 * 8; i < 3 * 8; ++i)
+    EXPECT_NEAR(problem.z[i], problem.v[2 * 4 + i % 4], 1e-6) << "sees itself alone";
+}
+
+TEST(AttentionBias, IsRefusedWhereDistancesCountOrSizesDiffer) {
+  AttentionShape sliding = shape_of(4, 2, 8), slanted = sliding;
+  sliding.window = 7;
+  slanted.slopes = {0.25, 0.0625, 0.5, 0.001};
+  const std::vector<float> values(16);
+  const AttentionBias bias = {.rows = 1, .keys = values, .values = values};
+  EXPECT_THAT(testing::error_of([&] { check_attention_bias(sliding, bias); }), ::testing::HasSubstr("sliding window"));
+  EXPECT_THAT(testing::error_of([&] { check_attention_bias(slanted, bias); }), ::testing::HasSubstr("ALiBi"));
+  EXPECT_THAT(testing::error_of([&] { check_attention_bias(shape_of(4, 4, 8), bias); }),
+              ::testing::HasSubstr("expected 32 and 32"));
+  EXPECT_EQ(testing::error_of([&] { check_attention_bias(shape_of(4, 2, 8), bias); }), "");
+  EXPECT_EQ(testing::error_of([&] { check_attention_bias(sliding, {.hidden = {0}}); }), "");
 }
 
 TEST(AttentionHooks, ChangeScoresAndPattern) {

@@ -40,6 +40,15 @@ TokenBatch windows(int count, int length, unsigned seed) {
   return batch;
 }
 
+/// The same as windows of a text.
+TextWindows text_windows(int count, int length, unsigned seed) {
+  TextWindows text;
+  text.length = length;
+  text.ids = windows(count, length, seed).ids;
+  text.bytes.assign(static_cast<size_t>(count), length - 1);
+  return text;
+}
+
 class InsertQuant : public ::testing::Test {
  protected:
   std::unique_ptr<Checkpoint> open(float cancelled) {
@@ -130,13 +139,65 @@ TEST_F(InsertQuant, CalibrationFindsTheSpikeAndTakesMeansOverIt) {
   EXPECT_NEAR(templates.range(Population::all, Site::o_in, 1)[RangeKey::absmax], largest, 1e-5 * largest);
 }
 
+TEST_F(InsertQuant, ChannelsAreBalancedByOrdinaryTokens) {
+  const auto checkpoint = open(1.0f);
+  const SpikeTemplates templates = calibrated(*checkpoint);
+  ASSERT_TRUE(templates.has_balances());
+  const TokenBatch batch = windows(6, 40, 1);
+  testing::Recorder recorder(batch);
+  Hooks hooks;
+  hooks.observe("blocks.0.mlp.post", recorder.observer());
+  PassObserver none;
+  run_model(checkpoint->weights(), batch, hooks, none);
+  const std::vector<float>& values = recorder.at("blocks.0.mlp.post").values;
+  std::vector<double> sums(24);
+  for (size_t token = 0; token < batch.ids.size(); ++token)
+    for (size_t i = 0; i < 24 && batch.ids[token] != testing::kSpikeToken; ++i)
+      sums[i] += values[token * 24 + i] / (6.0 * 40.0 - 7.0);
+  const ChannelBalance& balance = templates.balances[static_cast<size_t>(Site::down_in)][0];
+  ASSERT_EQ(balance.means.size(), 24u);
+  for (size_t i = 0; i < 24; ++i) EXPECT_NEAR(balance.means[i], sums[i], 1e-5);
+  // Ranges are those of the balanced values: means are gone, and the spike is in those of all tokens alone.
+  const SiteRange& ordinary = templates.range(Population::ordinary_balanced, Site::down_in, 0);
+  EXPECT_EQ(ordinary[RangeKey::rows], 6 * 40 - 7);
+  EXPECT_GT(templates.range(Population::all_balanced, Site::down_in, 0)[RangeKey::absmax],
+            10.0f * ordinary[RangeKey::absmax]);
+
+  // At 16 bits the basis makes no difference.
+  const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+  const auto loss_of = [&](const char* method, int bits) {
+    return comparison.row(run(comparison, *checkpoint, templates, plan_of(find_activation_method(method), bits, templates)))
+        .at("nll")
+        .get<double>();
+  };
+  EXPECT_NEAR(loss_of("balanced-insertquant-dynamic", 16), loss_of("templates", 8), 1e-3);
+
+  // So it is with a cache of keys and values, and at 2 bits it is not.
+  const auto with_cache = [&](int bits) {
+    ActivationPlan plan = plan_of(find_activation_method("templates"), 8, templates);
+    plan.bits_kv = bits;
+    return comparison.row(run(comparison, *checkpoint, templates, plan)).at("nll").get<double>();
+  };
+  EXPECT_NEAR(with_cache(16), loss_of("templates", 8), 1e-3);
+  EXPECT_NE(with_cache(2), with_cache(16));
+
+  SpikeTemplates old = templates;
+  for (auto& layers : old.balances) layers.clear();
+  for (auto& layers : old.ranges[static_cast<size_t>(Population::ordinary_balanced)]) layers.assign(4, SiteRange());
+  write_templates(old, folder_ / "old.safetensors");
+  EXPECT_THAT(error_of([&] {
+                plan_of(find_activation_method("balanced-insertquant"), 8, read_templates(folder_ / "old.safetensors"));
+              }),
+              HasSubstr("needs balanced channels"));
+}
+
 TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
   for (const float cancelled : {1.0f, 0.5f, 0.0f}) {
     const auto checkpoint = open(cancelled);
     const SpikeTemplates templates = calibrated(*checkpoint);
     ASSERT_EQ(templates.sets.size(), 1u);
     EXPECT_EQ(templates.sets[0].course.reaches_end, cancelled < 1.0f);
-    const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+    const LossComparison comparison(checkpoint->weights(), text_windows(8, 32, 2), [](double) {});
     EXPECT_GT(comparison.reference().largest_h[0], 6000.0);
     for (const bool with_residual : {false, true}) {
       ActivationPlan plan = plan_of(find_activation_method("templates"), 8, templates);
@@ -154,14 +215,14 @@ TEST_F(InsertQuant, TemplatesDoWhatTheSpikeDid) {
 TEST_F(InsertQuant, KeepsTheLossWhereANaiveScaleDoesNot) {
   const auto checkpoint = open(1.0f);
   const SpikeTemplates templates = calibrated(*checkpoint);
-  const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+  const LossComparison comparison(checkpoint->weights(), text_windows(8, 32, 2), [](double) {});
   // How far the windows' losses are from the reference's; a model of random weights may also gain from what is lost.
   const auto distance = [&](const char* method) {
     const ActivationPlan plan = plan_of(find_activation_method(method), 8, templates);
     const LossesOfPass pass = run(comparison, *checkpoint, templates, plan);
     double sum = 0.0;
-    for (size_t window = 0; window < pass.sums.size(); ++window)
-      sum += std::abs(pass.sums[window] - comparison.reference().sums[window]);
+    for (size_t window = 0; window < pass.windows.size(); ++window)
+      sum += std::abs(pass.windows[window].nll - comparison.reference().windows[window].nll);
     return sum;
   };
   const double naive = distance("naive");
@@ -194,6 +255,7 @@ TEST_F(InsertQuant, FilesKeepEverything) {
     EXPECT_EQ(read.sets[0].mlp_in, templates.sets[0].mlp_in);
     EXPECT_EQ(read.sets[0].residual, templates.sets[0].residual);
     EXPECT_EQ(read.sets[0].final_out, templates.sets[0].final_out);
+<<<<<<< ours
     EXPECT_EQ(read.prefix.ids, templates.prefix.ids);
     EXPECT_EQ(read.prefix.spikes, templates.prefix.spikes);
     EXPECT_EQ(read.weight_maxima, templates.weight_maxima);
@@ -206,6 +268,14 @@ TEST_F(InsertQuant, FilesKeepEverything) {
           EXPECT_EQ(found.highest, expected.highest);
           EXPECT_EQ(found.highest.size(), kind.site == Site::down_in ? 24u : 16u);
         }
+||||||| base
+=======
+    for (size_t site = 0; site < kSites; ++site)
+      for (size_t layer = 0; layer < 4; ++layer) {
+        EXPECT_EQ(read.balances[site][layer].means, templates.balances[site][layer].means);
+        EXPECT_EQ(read.balances[site][layer].factors, templates.balances[site][layer].factors);
+      }
+>>>>>>> theirs
     check_templates_of(read, folder_ / name, checkpoint->sha256(), checkpoint->architecture());
     EXPECT_THAT(
         error_of([&] { check_templates_of(read, folder_ / name, std::string(64, '0'), checkpoint->architecture()); }),
@@ -239,11 +309,19 @@ TEST_F(InsertQuant, HostileFilesAreRefused) {
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].attn_in.resize(32); }), HasSubstr("[2, 16]"));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].residual[3] = std::nanf(""); }), HasSubstr("not finite at 3"));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.blocks.pop_back(); }), HasSubstr("4 entries"));
+<<<<<<< ours
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.channels[1][2][3].highest[5] = std::nanf(""); }),
               AllOf(HasSubstr("channels.all.mlp_in"), HasSubstr("not finite")));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.channels[0][1][0].lowest.assign(16, std::nanf("")); }),
               HasSubstr("one of two rows"));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.prefix.ids = {-3}; }), HasSubstr("\"ids\""));
+||||||| base
+=======
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.balances[1][2].factors[3] = 0.0f; }),
+              AllOf(HasSubstr("balance.factors.o_in"), HasSubstr("row 2")));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.balances[3][0].means[3] = std::nanf(""); }),
+              AllOf(HasSubstr("balance.means.down_in"), HasSubstr("row 0")));
+>>>>>>> theirs
   EXPECT_THAT(error_of([&] { read_templates(folder_ / "model/model.safetensors"); }), HasSubstr("no template file"));
 
   // Ranges that no quantizer can have are found before anything runs.

@@ -154,6 +154,21 @@ TEST_F(Windows, GoThroughWhatIsAttached) {
               HasSubstr("window 1: the loss of the prediction at position 2 is nan"));
 }
 
+TEST_F(Windows, ShowTheStatesAfterEachBlock) {
+  const TextWindows five = windows(10);
+  std::vector<std::pair<int, int64_t>> seen;  // block, tokens
+  losses(five, {.batch_tokens = 20, .block_done = [&](int layer, const TensorView& residual) {
+                  EXPECT_EQ(residual.row_size(), 16);
+                  seen.emplace_back(layer, residual.rows());
+                }});
+  EXPECT_THAT(seen,
+              ElementsAre(std::pair(0, 20), std::pair(1, 20), std::pair(2, 20), std::pair(0, 20), std::pair(1, 20),
+                          std::pair(2, 20), std::pair(0, 10), std::pair(1, 10), std::pair(2, 10)));
+  const TokenBatch batch = window_batch(five, 1, 2);
+  EXPECT_EQ(batch.ids, std::vector<int64_t>(five.ids.begin() + 10, five.ids.begin() + 30));
+  EXPECT_THAT(batch.offsets, ElementsAre(0, 10, 20));
+}
+
 TEST(PerplexityJson, SaysMeanErrorAndBits) {
   TextWindows windows;
   windows.length = 5;

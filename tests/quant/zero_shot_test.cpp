@@ -197,6 +197,44 @@ TEST_F(Tasks, CountRightAnswers) {
   EXPECT_TRUE(task_json(blank, {{-1, -2}}).at("acc_norm").is_null());
 }
 
+TEST_F(Tasks, OfAFolder) {
+  EXPECT_THAT(error_of([&] { read_tasks(folder_.path(), {}, {}); }), HasSubstr("no file of a task here (arc_easy"));
+  for (const char* task : {"piqa", "openbookqa"}) read(task, std::string(kRow) + "\n" + kRow);
+  const TaskFolder all = read_tasks(folder_.path(), {}, 1);
+  ASSERT_THAT(all.tasks, SizeIs(2));
+  EXPECT_EQ(all.tasks[0].task->name, "piqa") << "in the order of the table";
+  EXPECT_THAT(all.tasks[0].questions, SizeIs(1));
+  EXPECT_THAT(all.missing, SizeIs(4));
+  const std::vector<std::string> named = {"openbookqa", "openbookqa"};
+  const TaskFolder one = read_tasks(folder_.path(), named, {});
+  EXPECT_THAT(one.tasks, SizeIs(1));
+  EXPECT_THAT(one.missing, SizeIs(0));
+  const std::vector<std::string> missing = {"winogrande"};
+  EXPECT_THAT(error_of([&] { read_tasks(folder_.path(), missing, {}); }), HasSubstr("winogrande.jsonl"));
+}
+
+TEST_F(TinyZeroShot, AveragesOverTasks) {
+  const std::string other = R"({"question": "Why", "choices": ["a", "b"], "label": 0})";
+  const std::vector<TaskRows> two = {read("piqa", std::string(kRow) + "\n" + other + "\n" + other),
+                                     read("openbookqa", other + "\n" + kRow)};
+  std::vector<double> fractions;
+  const ZeroShot model{checkpoint_->weights(), *tokenizer_, {}};
+  const Json json = zero_shot_json(model, two, {.progress = [&](double f) { fractions.push_back(f); }});
+  EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+  EXPECT_DOUBLE_EQ(fractions.back(), 1.0);
+  double sum = 0.0, squares = 0.0;
+  for (const TaskRows& rows : two) {
+    const Json& task = json.at("tasks").at(std::string(rows.task->name));
+    EXPECT_EQ(task, task_json(rows, score(rows)));
+    sum += task.at("acc").get<double>();
+    squares += std::pow(task.at("acc_se").get<double>(), 2);
+  }
+  EXPECT_DOUBLE_EQ(json.at("average"), sum / 2);
+  EXPECT_DOUBLE_EQ(json.at("average_se"), std::sqrt(squares) / 2);
+  EXPECT_DOUBLE_EQ(mean_accuracy(json.at("tasks")), sum / 2);
+  EXPECT_TRUE(std::isnan(mean_accuracy(Json::object())));
+}
+
 /// lm-evaluation-harness 0.4.13 on SmolLM2-135M-Instruct.
 TEST(SmolLM2ZeroShot, AgreesWithTheHarness) {
   SKIP_WITHOUT_SMOLLM2();
@@ -215,6 +253,49 @@ TEST(SmolLM2ZeroShot, AgreesWithTheHarness) {
     for (size_t q = 0; q < scores.size(); ++q)
       for (size_t c = 0; c < scores[q].size(); ++c)
         EXPECT_NEAR(scores[q][c], expected[q][c].get<double>(), 2e-3) << task << " " << q << " " << c;
+  }
+}
+
+/// The tasks that the fixtures have no likelihoods of: each choice as a prompt of its own gives the same.
+TEST(SmolLM2ZeroShot, ReadsAndScoresTheOtherTasks) {
+  SKIP_WITHOUT_SMOLLM2();
+  SKIP_WITHOUT_SHARED("data/tasks/winogrande.jsonl");
+  const std::filesystem::path folder = testing::shared_folder() / "data/tasks";
+  const auto checkpoint = Checkpoint::open(testing::smollm2_file());
+  const Tokenizer tokenizer = checkpoint->tokenizer();
+  constexpr int64_t kRows = 5;
+  for (const char* task : {"arc_challenge", "openbookqa", "social_i_qa", "winogrande"}) {
+    const TaskRows rows = read_task(find_task(task), folder, kRows);
+    ASSERT_THAT(rows.questions, SizeIs(kRows)) << task;
+    std::vector<ChoiceScores> scores;
+    score_questions({checkpoint->weights(), tokenizer, {}}, rows, scores, {});
+    ASSERT_THAT(scores, SizeIs(kRows)) << task;
+
+    TokenBatch batch;
+    batch.offsets = {0};
+    std::vector<ChoiceIds> choices;
+    for (const Question& question : rows.questions)
+      for (const Choice& choice : question.choices) {
+        const ChoiceIds& ids = choices.emplace_back(encode_choice(choice, tokenizer, {}, 0));
+        batch.ids.insert(batch.ids.end(), ids.context.begin(), ids.context.end());
+        batch.ids.insert(batch.ids.end(), ids.continuation.begin(), ids.continuation.end());
+        batch.offsets.push_back(static_cast<int64_t>(batch.ids.size()));
+      }
+    PassObserver none;
+    const std::vector<float> losses = run_model(checkpoint->weights(), batch, {}, none, {.losses = true}).losses;
+    size_t prompt = 0;
+    for (size_t q = 0; q < scores.size(); ++q) {
+      ASSERT_THAT(scores[q], SizeIs(rows.questions[q].choices.size())) << task << " " << q;
+      for (size_t c = 0; c < scores[q].size(); ++c, ++prompt) {
+        double expected = 0.0;
+        const int64_t end = batch.offsets[prompt + 1];
+        for (int64_t i = end - static_cast<int64_t>(choices[prompt].continuation.size()); i < end; ++i)
+          expected -= losses[static_cast<size_t>(i - 1)];
+        EXPECT_NEAR(scores[q][c], expected, 2e-3) << task << " " << q << " " << c;
+        EXPECT_LT(scores[q][c], 0.0);
+      }
+    }
+    EXPECT_EQ(task_json(rows, scores).at("rows"), kRows) << task;
   }
 }
 
