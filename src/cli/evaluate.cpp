@@ -57,30 +57,10 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
   subject.kept = {.model = model_name(model),
                   .model_sha256 = options.out ? subject.checkpoint->sha256() : "",
                   .dtype = std::string(dtype_name(options.dtype)),
-<<<<<<< ours
-                  .bos = bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none"};
-  if (options.text) {
-    const int64_t prefix =
-        subject.activations ? static_cast<int64_t>(subject.activations->simulated().prefix().size()) : 0;
-    const int64_t context = a.context_length > 0 ? a.context_length - prefix : kUsualLength;
-    const int64_t length = options.length.value_or(std::min(kUsualLength, context));
-    if (a.context_length > 0 && length > context)
-      fail_usage("--length {}: the context of {} is {}{}", length, subject.kept.model, a.context_length,
-                 prefix > 0 ? fmt::format(", of which its prefix takes {}", prefix) : "");
-    subject.windows = read_windows(*options.text, tokenizer, bos, length, options.windows);
-||||||| base
-                  .bos = bos ? fmt::format("{} (id {})", tokenizer.piece(*bos), *bos) : "none"};
-  if (options.text) {
-    const int64_t context = a.context_length > 0 ? a.context_length : kUsualLength;
-    const int64_t length = options.length.value_or(std::min(kUsualLength, context));
-    if (a.context_length > 0 && length > a.context_length)
-      fail_usage("--length {}: the context of {} is {}", length, subject.kept.model, a.context_length);
-    subject.windows = read_windows(*options.text, tokenizer, bos, length, options.windows);
-=======
                   .bos = bos_text(bos, tokenizer)};
   if (options.text.text) {
-    subject.windows = windows_of(options.text, a, tokenizer, bos);
->>>>>>> theirs
+    const size_t prefix = subject.activations ? subject.activations->simulated().prefix().size() : 0;
+    subject.windows = windows_of(options.text, a, tokenizer, bos, static_cast<int64_t>(prefix));
     subject.kept.text = subject.windows->file;
     subject.kept.ids_sha256 = subject.windows->ids_sha256;
     subject.kept.length = subject.windows->length;
@@ -188,51 +168,6 @@ class Evaluator {
   }
 
   EvaluationPass pass(const Subject& subject, double tokens, std::string part) {
-<<<<<<< ours
-    AttachInterventions attach;
-    std::vector<int64_t> prefix;
-    if (subject.activations) {
-      attach = [&simulated = subject.activations->simulated()](Hooks& hooks, const TokenBatch& batch) {
-        simulated.attach(hooks, batch);
-      };
-      prefix = subject.activations->simulated().prefix();
-    }
-    return {.attach = std::move(attach),
-            .prefix = std::move(prefix),
-            .batch_tokens = options_.batch_tokens,
-            .progress =
-                [this, tokens, part = std::move(part)](double fraction) {
-                  if (interrupt_.interrupted())
-                    fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
-                                                          : "go on with the same command and --resume");
-                  const double now = done_ + fraction * tokens;
-                  progress_.update(now / all_, part);
-                },
-            .kept =
-                [this] {
-                  if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
-                }};
-||||||| base
-    AttachInterventions attach;
-    if (subject.activations)
-      attach = [&simulated = subject.activations->simulated()](Hooks& hooks, const TokenBatch& batch) {
-        simulated.attach(hooks, batch);
-      };
-    return {.attach = std::move(attach),
-            .batch_tokens = options_.batch_tokens,
-            .progress =
-                [this, tokens, part = std::move(part)](double fraction) {
-                  if (interrupt_.interrupted())
-                    fail("interrupted; {}", file_.empty() ? "nothing was kept (--out FILE keeps what there is)"
-                                                          : "go on with the same command and --resume");
-                  const double now = done_ + fraction * tokens;
-                  progress_.update(now / all_, part);
-                },
-            .kept =
-                [this] {
-                  if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
-                }};
-=======
     EvaluationPass pass = pass_with(subject.activations ? &subject.activations->simulated() : nullptr);
     pass.batch_tokens = options_.batch_tokens;
     pass.progress = [this, tokens, part = std::move(part)](double fraction) {
@@ -246,7 +181,6 @@ class Evaluator {
       if (!file_.empty()) write_file(partial_file(file_), json_text(to_keep(), -1) + "\n");
     };
     return pass;
->>>>>>> theirs
   }
 
   Json to_keep() const {

@@ -12,18 +12,9 @@
 #include "cli/quantization_output.h"
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
-<<<<<<< ours
-#include "model/runner.h"
-#include "quant/activation_losses.h"
-#include "quant/prefix.h"
-#include "quant/recipe.h"
-||||||| base
-#include "model/runner.h"
-#include "quant/activation_losses.h"
-#include "quant/recipe.h"
-=======
 #include "model/int8_product.h"
->>>>>>> theirs
+#include "model/runner.h"
+#include "quant/prefix.h"
 #include "quant/template_file.h"
 
 namespace fs = std::filesystem;
@@ -41,113 +32,6 @@ struct Options {
   Dtype dtype = Dtype::float32;
 };
 
-<<<<<<< ours
-/// A row of the table to be made.
-struct Run {
-  WeightChoice weights;
-  ActivationRecipe activations;
-
-  std::string name() const {
-    return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
-  }
-  /// Whether weights and activations get in each other's way: smoothed channels take scales from the activations that
-  /// the weights would have to have when they are rounded.
-  bool is_contradictory() const {
-    return weights.quantizes() && activations.quantizes() &&
-           find_activation_method(activations.method).channels == Channels::smoothed;
-  }
-  bool quantizes_activations() const {
-    return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
-  }
-};
-
-/// Methods x bits, for each kind of weights: those as they are first.
-std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
-  std::vector<std::string> names = options.methods;
-  if (options.compare && templates)
-    for (const ActivationMethod& method : activation_methods())
-      if (why_not_possible(method, *templates).empty()) names.emplace_back(method.name);
-  std::vector<int> bits_weight = options.bits_weight;
-  if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
-  std::vector<Run> runs;
-  for (const int bits : bits_weight) {
-    Run run{options.recipe.weights, {}};
-    run.weights.bits = bits;
-    if (bits > 0 && (names.empty() || options.compare)) runs.push_back(run);
-    for (const std::string& name : names) {
-      run.activations = options.recipe.activations;
-      run.activations.method = name;
-      if (options.compare && run.is_contradictory()) continue;
-      for (const int activation_bits : options.bits_activation) {
-        run.activations.bits = activation_bits;
-        runs.push_back(run);
-        if (!run.quantizes_activations()) break;
-      }
-    }
-  }
-  if (runs.empty())
-    fail_usage(
-        "quantize: say --method NAME for activations, --bits-weight N for weights, or --compare for all methods");
-  return runs;
-}
-
-DumpTokens read_windows_of(PromptRequest request, const Options& options, const Tokenizer& tokenizer) {
-  request.bos = parse_bos(options.bos);
-  return read_prompts(request, &tokenizer);
-}
-
-||||||| base
-/// A row of the table to be made.
-struct Run {
-  WeightChoice weights;
-  ActivationRecipe activations;
-
-  std::string name() const {
-    return activations.quantizes() ? activations.method : weights.quantizes() ? weights.method : "fp";
-  }
-  bool quantizes_activations() const {
-    return activations.quantizes() && find_activation_method(activations.method).clip != Clip::none;
-  }
-};
-
-/// Methods x bits, for each kind of weights: those as they are first.
-std::vector<Run> runs_of(const Options& options, const std::optional<SpikeTemplates>& templates) {
-  std::vector<std::string> names = options.methods;
-  if (options.compare && templates)
-    for (const ActivationMethod& method : activation_methods())
-      if ((method.spikes == Spikes::kept || !templates->sets.empty()) &&
-          (!method.rotated() || templates->rotation != RotationKind::none))
-        names.emplace_back(method.name);
-  std::vector<int> bits_weight = options.bits_weight;
-  if (options.compare || bits_weight.empty()) bits_weight.insert(bits_weight.begin(), 0);
-  std::vector<Run> runs;
-  for (const int bits : bits_weight) {
-    Run run{options.recipe.weights, {}};
-    run.weights.bits = bits;
-    if (bits > 0 && (names.empty() || options.compare)) runs.push_back(run);
-    for (const std::string& name : names) {
-      run.activations = options.recipe.activations;
-      run.activations.method = name;
-      for (const int activation_bits : options.bits_activation) {
-        run.activations.bits = activation_bits;
-        runs.push_back(run);
-        if (!run.quantizes_activations()) break;
-      }
-    }
-  }
-  if (runs.empty())
-    fail_usage(
-        "quantize: say --method NAME for activations, --bits-weight N for weights, or --compare for all methods");
-  return runs;
-}
-
-DumpTokens read_windows_of(PromptRequest request, const Options& options, const Tokenizer& tokenizer) {
-  request.bos = parse_bos(options.bos);
-  return read_prompts(request, &tokenizer);
-}
-
-=======
->>>>>>> theirs
 class Quantization {
  public:
   Quantization(Options& options, const Session& session) : options_(options), session_(session) {
@@ -167,27 +51,15 @@ class Quantization {
 
   int run() {
     const Tokenizer tokenizer = checkpoint_->tokenizer();
-<<<<<<< ours
-    if (options_.text.text_file) {
-      DumpTokens tokens = read_windows_of(options_.text, options_, tokenizer);
-      windows_ = TokenBatch{std::move(tokens.ids), std::move(tokens.offsets)};
-    }
-    for (const Run& run : runs_)
-      if (windows_ && run.activations.quantizes())
-        check_prompts(with_prefix(*windows_, activation_plan(run.activations, *templates_).prefix),
-                      checkpoint_->architecture());
-||||||| base
-    if (options_.text.text_file) {
-      DumpTokens tokens = read_windows_of(options_.text, options_, tokenizer);
-      windows_ = TokenBatch{std::move(tokens.ids), std::move(tokens.offsets)};
-    }
-=======
     const std::optional<int64_t> bos = bos_in_front(parse_bos(options_.bos), tokenizer);
+    const std::vector<int64_t> prefix = prefix_of_rows();
+    const auto in_front = static_cast<int64_t>(prefix.size());
     std::optional<TextWindows> windows;
-    if (options_.text.text) windows = windows_of(options_.text, checkpoint_->architecture(), tokenizer, bos);
->>>>>>> theirs
+    if (options_.text.text) windows = windows_of(options_.text, checkpoint_->architecture(), tokenizer, bos, in_front);
+    if (windows && in_front > 0)
+      check_prompts(with_prefix(window_batch(*windows, 0, 1), prefix), checkpoint_->architecture());
     if (needs_calibration()) {
-      const TextWindows text = windows_of(options_.calibration, checkpoint_->architecture(), tokenizer, bos);
+      const TextWindows text = windows_of(options_.calibration, checkpoint_->architecture(), tokenizer, bos, in_front);
       calibration_ = window_batch(text, 0, text.count());
     }
     prepare_products(options_.dtype, checkpoint_->architecture(), session_);
@@ -213,6 +85,14 @@ class Quantization {
  private:
   const SpikeTemplates* templates() const { return templates_ ? &*templates_ : nullptr; }
 
+  /// What stands in front of every window in some rows; empty: in none.
+  std::vector<int64_t> prefix_of_rows() const {
+    const bool any = std::any_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) {
+      return row.activations.quantizes() && find_activation_method(row.activations.method).prefixed();
+    });
+    return any ? templates_->prefix.ids : std::vector<int64_t>();
+  }
+
   bool needs_calibration() const {
     return std::any_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) {
       return row.weights.quantizes() && row.weights.method == "gptq";
@@ -231,24 +111,15 @@ class Quantization {
       if (row.weights.quantizes()) weight_recipe(row.weights);
       if (!row.activations.quantizes()) continue;
       if (!templates_)
-<<<<<<< ours
-        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
-      if (run.is_contradictory())
+        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", row.activations.method);
+      if (row.is_contradictory())
         fail_usage(
             "--method {} with --bits-weight: weights are rounded as they are, not times the scales that smoothing "
-            "gives "
-            "them; leave one of the two out",
-            run.activations.method);
-      SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
-||||||| base
-        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", run.activations.method);
-      SimulatedActivations(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
-=======
-        fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", row.activations.method);
+            "gives them; leave one of the two out",
+            row.activations.method);
       const SimulatedActivations activations(checkpoint_->architecture(), *templates_,
                                              activation_plan(row.activations, *templates_));
       if (row.real) check_real(row, activations);
->>>>>>> theirs
     }
     if (options_.save.empty()) return;
     if (std::count_if(rows_.begin(), rows_.end(), [](const QuantizationRow& row) { return !row.real; }) != 1 ||
@@ -290,45 +161,10 @@ class Quantization {
     const ModelWeights& weights = (quantized ? *quantized : *checkpoint_).weights();
     for (const QuantizationRow& row : rows) {
       ++done_;
-<<<<<<< ours
-      std::optional<SimulatedActivations> activations;
-      if (run.activations.quantizes())
-        activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
-      Json row =
-          comparison_->row(comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name())));
-      if (bytes > 0) row["bytes"] = bytes;
-      if (activations) add_particulars(*activations, row);
-      keep(run, std::move(row));
-||||||| base
-      std::optional<SimulatedActivations> activations;
-      if (run.activations.quantizes())
-        activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(run.activations, *templates_));
-      Json row =
-          comparison_->row(comparison_->run(weights, activations ? &*activations : nullptr, at_work(run.name())));
-      if (bytes > 0) row["bytes"] = bytes;
-      keep(run, std::move(row));
-=======
       keep(meter_->measure(row, weights, matrix_bytes, templates(), at_work(row.name())));
->>>>>>> theirs
     }
   }
 
-<<<<<<< ours
-  /// What single methods have to tell.
-  void add_particulars(const SimulatedActivations& activations, Json& row) const {
-    if (const double share = activations.share_of_outliers(); share > 0.0) row["share_of_outliers"] = share;
-    if (!activations.prefix().empty())
-      row["prefix"] = {{"ids", activations.prefix()}, {"text", templates_->prefix.text}};
-  }
-
-  /// Returns the size of the weights' file.
-  int64_t write_weights(const Run& run, const fs::path& folder) {
-    WeightRecipe recipe = weight_recipe(run.weights);
-||||||| base
-  /// Returns the size of the weights' file.
-  int64_t write_weights(const Run& run, const fs::path& folder) {
-    WeightRecipe recipe = weight_recipe(run.weights);
-=======
   WeightSummary write_weights(const QuantizationRow& row, const fs::path& folder) {
     WeightRecipe recipe = weight_recipe(row.weights);
     std::optional<SimulatedActivations> activations;
@@ -336,7 +172,6 @@ class Quantization {
       activations.emplace(checkpoint_->architecture(), *templates_, activation_plan(row.activations, *templates_));
       recipe.activations = &*activations;
     }
->>>>>>> theirs
     recipe.tokenizer = options_.tokenizer;
     const bool with_activations = options_.save == folder && row.activations.quantizes();
     if (with_activations) save_inputs(row, recipe);
@@ -477,7 +312,6 @@ void add_activation_options(CLI::App& command, Options& options) {
       ->allow_extra_args(false)
       ->group(group);
   command
-<<<<<<< ours
       .add_option("--smooth", recipe.smooth,
                   "SmoothQuant: how much of the difficulty goes from activations to weights, 0 to 1")
       ->check(CLI::Range(0.0, 1.0))
@@ -488,11 +322,10 @@ void add_activation_options(CLI::App& command, Options& options) {
                   "outlier-split: channels whose largest magnitude in the calibration exceeds this are not quantized")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
-||||||| base
-=======
+      ->group(group);
+  command
       .add_option("--bits-kv", recipe.bits_kv, "Bits of keys and values in the cache, a scale a token and head [none]")
       ->check(CLI::Range(kFewestBits, kMostBits))
->>>>>>> theirs
       ->group(group);
   command.add_flag("--asymmetric", recipe.asymmetric, "Grids from the lowest to the highest value")->group(group);
   command

@@ -70,14 +70,8 @@ void print_templates(const SpikeTemplates& templates) {
   fmt::print("{} ({}), calibrated on {}: {} windows of {} tokens, BOS {}\n", info.model_name, info.family, info.text,
              info.windows, info.length, info.bos);
   if (const std::string why = why_not_applicable(templates); !why.empty()) fmt::print("not applicable: {}\n", why);
-<<<<<<< ours
-  for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model);
-  print_prefix(templates.prefix);
-||||||| base
-  for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model);
-=======
   for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model, templates.kv_heads);
->>>>>>> theirs
+  print_prefix(templates.prefix);
   fmt::print("\n{:<7}{:<9}{:>12}{:>12}{:>9}{:>11}{:>10}{:>10}{:>10}\n", "block", "site", "largest", "ordinary", "ratio",
              "99.99 %", "mse 8", "mse 6", "mse 4");
   for (int layer = 0; layer < templates.n_layers; ++layer)
@@ -153,7 +147,8 @@ void add_templates(CLI::App& app, Session& session) {
       R"(Two passes over a text find the blocks where spikes are born and cancelled, the vectors that spike tokens have
 after the norms in between (templates), and the ranges of what the matrices of each block read, with and without spike
 tokens. Quantizers put the templates in the spikes' place (InsertQuant, arXiv 2606.02288): 'spikescope quantize' does.
-Where there are spikes, a third pass takes the ranges that are left behind a prefix on which they settle (--prefix).
+One more takes the ranges of balanced values (but for --rotation none), and where there are spikes another those that
+are left behind a prefix on which they settle (--prefix).
 A model in which no token's spike stands apart gets a file of ranges alone, and the figures that say so.
 
 Examples:

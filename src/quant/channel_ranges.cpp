@@ -1,7 +1,5 @@
 #include "quant/channel_ranges.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -66,7 +64,7 @@ void ChannelStatistics::add(const Activation& at, const std::vector<uint8_t>& sp
   const int64_t rows = at.values.rows(), size = at.values.row_size();
   const auto is_spike = [&](int64_t row) { return spikes[static_cast<size_t>(at.first_row + row)] != 0; };
   parallel_for((rows + kRowsAPiece - 1) / kRowsAPiece, [&](int64_t piece) {
-    ChannelRange& range = ordinary_[static_cast<size_t>(omp_get_thread_num())];
+    ChannelRange& range = ordinary_[static_cast<size_t>(thread_index())];
     const int64_t end = std::min(rows, (piece + 1) * kRowsAPiece);
     for (int64_t row = piece * kRowsAPiece; row < end; ++row)
       if (!is_spike(row)) add_row(range, at.values.row(row), size);

@@ -112,8 +112,8 @@ double WindowLoss::without_position0(int64_t predictions) const {
 void measure_windows(const ModelWeights& weights, const TextWindows& windows, std::vector<WindowLoss>& losses,
                      const EvaluationPass& pass) {
   const auto begin = static_cast<int64_t>(losses.size()), count = windows.count();
-  const int64_t at_once = std::max<int64_t>(
-      1, pass.batch_tokens / (windows.length + static_cast<int64_t>(pass.prefix.size())));
+  const int64_t at_once =
+      std::max<int64_t>(1, pass.batch_tokens / (windows.length + static_cast<int64_t>(pass.prefix.size())));
   for (int64_t first = begin; first < count; first += at_once) {
     const int64_t here = std::min(at_once, count - first);
     const TokenBatch batch = with_prefix(window_batch(windows, first, here), pass.prefix);

@@ -279,8 +279,7 @@ std::optional<SavedInputs> SimulatedActivations::saved_inputs() const {
   constexpr int kBits = 8, kMiddle = 1 << (kBits - 1);
   const bool experts = std::any_of(architecture_.blocks.begin(), architecture_.blocks.end(),
                                    [](const auto& block) { return block.experts; });
-  const bool plain =
-      !is_rotated(plan_.population) && plan_.channels == Channels::alike && plan_.prefix.empty();
+  const bool plain = !is_rotated(plan_.population) && plan_.channels == Channels::alike && plan_.prefix.empty();
   if (!plain || experts || architecture_.latent) return std::nullopt;
   SavedInputs saved{{.bits = kBits, .symmetric = !plan_.asymmetric}};
   std::optional<bool> dynamic;

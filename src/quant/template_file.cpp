@@ -48,7 +48,6 @@ std::string range_name(Population population, Site site) {
   return fmt::format("ranges.{}.{}", population_name(population), site_kinds()[static_cast<size_t>(site)].name);
 }
 
-<<<<<<< ours
 std::string channels_name(std::string_view what, Site site) {
   return fmt::format("channels.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
 }
@@ -88,8 +87,9 @@ std::vector<Tensor> channel_tensors(const SpikeTemplates& templates, Site site) 
     add_channels(weights.values, there ? templates.weight_maxima[static_cast<size_t>(site)][at] : std::vector<float>(),
                  width);
   }
-||||||| base
-=======
+  return tensors;
+}
+
 std::string balance_name(const char* what, Site site) {
   return fmt::format("balance.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
 }
@@ -115,7 +115,6 @@ std::vector<Tensor> balance_tensors(const SpikeTemplates& templates, Site site) 
       const std::vector<float>& values = balance.empty() ? none : factors ? balance.factors : balance.means;
       tensors[factors].values.insert(tensors[factors].values.end(), values.begin(), values.end());
     }
->>>>>>> theirs
   return tensors;
 }
 
@@ -152,12 +151,9 @@ std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
       tensors.push_back(std::move(tensor));
     }
   for (const SiteKind& kind : site_kinds())
-<<<<<<< ours
-    for (Tensor& tensor : channel_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
-||||||| base
-=======
     for (Tensor& tensor : balance_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
->>>>>>> theirs
+  for (const SiteKind& kind : site_kinds())
+    for (Tensor& tensor : channel_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
   return tensors;
 }
 
@@ -260,13 +256,9 @@ class Reader {
       fail("{}: \"sets\" should have at most {} entries", file_, templates_.n_layers);
     for (size_t i = 0; i < sets.size(); ++i) templates_.sets.push_back(read_set(i, sets[i]));
     read_ranges();
-<<<<<<< ours
+    if (document.contains("balance_widths")) read_balances(wholes(document, "balance_widths", 0, kMostWidth));
     if (document.contains("site_widths")) read_channels(wholes(document, "site_widths", 0, kMostWidth));
     if (document.contains("prefix")) read_prefix(document.at("prefix"));
-||||||| base
-=======
-    if (document.contains("balance_widths")) read_balances(wholes(document, "balance_widths", 0, kMostWidth));
->>>>>>> theirs
     return std::move(templates_);
   }
 
@@ -374,12 +366,8 @@ class Reader {
     for (const Population population : populations())
       for (const SiteKind& kind : site_kinds()) {
         const std::string name = range_name(population, kind.site);
-<<<<<<< ours
-        if (population == Population::prefixed && !source_.has(name)) {  // files of before there were prefixes
-||||||| base
-=======
-        if (is_balanced(population) && !source_.has(name)) {  // files of before there was a balance
->>>>>>> theirs
+        const bool later = is_balanced(population) || population == Population::prefixed;
+        if (later && !source_.has(name)) {  // files of before there were such ranges
           templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)].resize(
               static_cast<size_t>(templates_.n_layers));
           continue;
@@ -393,7 +381,33 @@ class Reader {
       }
   }
 
-<<<<<<< ours
+  void read_balances(const std::vector<int64_t>& widths) {
+    if (widths.size() != kSites) fail("{}: \"balance_widths\" should have {} entries, one a site", file_, kSites);
+    const int64_t layers = templates_.n_layers;
+    for (size_t site = 0; site < kSites; ++site) {
+      std::vector<ChannelBalance>& balances = templates_.balances[site];
+      balances.resize(static_cast<size_t>(layers));
+      const int64_t width = widths[site];
+      if (width == 0) continue;
+      const std::string names[] = {balance_name("means", static_cast<Site>(site)),
+                                   balance_name("factors", static_cast<Site>(site))};
+      const std::vector<float> means = source_.read(names[0], {layers, width}),
+                               factors = source_.read(names[1], {layers, width});
+      for (int64_t layer = 0; layer < layers; ++layer) {
+        const auto begin = layer * width;
+        if (std::isnan(factors[static_cast<size_t>(begin)])) continue;
+        ChannelBalance& balance = balances[static_cast<size_t>(layer)];
+        balance.means.assign(means.begin() + begin, means.begin() + begin + width);
+        balance.factors.assign(factors.begin() + begin, factors.begin() + begin + width);
+        for (const float mean : balance.means)
+          if (!std::isfinite(mean)) fail("{}: \"{}\" has a value that is not finite in row {}", file_, names[0], layer);
+        for (const float factor : balance.factors)
+          if (!std::isfinite(factor) || !(factor > 0.0f))
+            fail("{}: \"{}\" has {} in row {}; expected numbers above 0", file_, names[1], factor, layer);
+      }
+    }
+  }
+
   void read_channels(const std::vector<int64_t>& widths) {
     if (widths.size() != kSites) fail("{}: \"site_widths\" should have {} entries, one a site", file_, kSites);
     const int64_t layers = templates_.n_layers;
@@ -436,34 +450,6 @@ class Reader {
     prefix.ids = wholes(json, "ids", 0, kMostWidth);
     prefix.text = json_get<std::string>(json, "text", file_);
     prefix.spikes = whole(json, "spikes", 0, INT64_MAX);
-||||||| base
-=======
-  void read_balances(const std::vector<int64_t>& widths) {
-    if (widths.size() != kSites) fail("{}: \"balance_widths\" should have {} entries, one a site", file_, kSites);
-    const int64_t layers = templates_.n_layers;
-    for (size_t site = 0; site < kSites; ++site) {
-      std::vector<ChannelBalance>& balances = templates_.balances[site];
-      balances.resize(static_cast<size_t>(layers));
-      const int64_t width = widths[site];
-      if (width == 0) continue;
-      const std::string names[] = {balance_name("means", static_cast<Site>(site)),
-                                   balance_name("factors", static_cast<Site>(site))};
-      const std::vector<float> means = source_.read(names[0], {layers, width}),
-                               factors = source_.read(names[1], {layers, width});
-      for (int64_t layer = 0; layer < layers; ++layer) {
-        const auto begin = layer * width;
-        if (std::isnan(factors[static_cast<size_t>(begin)])) continue;
-        ChannelBalance& balance = balances[static_cast<size_t>(layer)];
-        balance.means.assign(means.begin() + begin, means.begin() + begin + width);
-        balance.factors.assign(factors.begin() + begin, factors.begin() + begin + width);
-        for (const float mean : balance.means)
-          if (!std::isfinite(mean)) fail("{}: \"{}\" has a value that is not finite in row {}", file_, names[0], layer);
-        for (const float factor : balance.factors)
-          if (!std::isfinite(factor) || !(factor > 0.0f))
-            fail("{}: \"{}\" has {} in row {}; expected numbers above 0", file_, names[1], factor, layer);
-      }
-    }
->>>>>>> theirs
   }
 
   const std::string file_;
@@ -520,18 +506,15 @@ Json to_json(const SpikeTemplates& templates) {
   json["sites"] = Json::array();
   for (const SiteKind& kind : site_kinds()) json["sites"].push_back(kind.name);
   json["range_keys"] = range_key_names();
-<<<<<<< ours
+  if (templates.has_balances()) {
+    json["balance_widths"] = Json::array();
+    for (const SiteKind& kind : site_kinds()) json["balance_widths"].push_back(balance_width(templates, kind.site));
+  }
   const SpikePrefix& prefix = templates.prefix;
   json["prefix"] = {{"ids", prefix.ids}, {"text", prefix.text}, {"spikes", prefix.spikes}};
   if (templates.has_channels()) {
     json["site_widths"] = Json::array();
     for (const SiteKind& kind : site_kinds()) json["site_widths"].push_back(channels_of(templates, kind.site));
-||||||| base
-=======
-  if (templates.has_balances()) {
-    json["balance_widths"] = Json::array();
-    for (const SiteKind& kind : site_kinds()) json["balance_widths"].push_back(balance_width(templates, kind.site));
->>>>>>> theirs
   }
   return json;
 }

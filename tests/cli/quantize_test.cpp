@@ -185,15 +185,15 @@ TEST_F(Quantize, WeightsGoWithTheActivations) {
   ASSERT_EQ(plain.size(), 3u);
   EXPECT_GT(std::abs(plain.at(1).at("nll").get<double>() - plain.at(2).at("nll").get<double>()), 1e-3);
 
-  const std::vector<std::string> gptq = {"--method", "insertquant", "--weights", "gptq",
-                                         "--calibration", path("text"), "--calibration-windows", "12",
-                                         "--calibration-length", "32"};
+  const std::vector<std::string> gptq = {
+      "--method", "insertquant",          "--weights", "gptq", "--calibration", path("text"), "--calibration-windows",
+      "12",       "--calibration-length", "32"};
   std::vector<std::string> without = gptq;
   without.emplace_back("--plain-calibration");
   EXPECT_NE(rows_of(gptq).at(1).at("nll"), rows_of(without).at(1).at("nll"));
-  expect_failure(quantize({"--method", "rotation-insertquant", "--bits-weight", "4", "--group", "8", "--save",
-                           path("saved")}),
-                 2, "no word for");
+  expect_failure(
+      quantize({"--method", "rotation-insertquant", "--bits-weight", "4", "--group", "8", "--save", path("saved")}), 2,
+      "no word for");
   EXPECT_FALSE(fs::exists(folder_ / "saved"));
   const ProgramResult balanced =
       quantize({"--method", "balanced-insertquant", "--bits-activation", "4", "--bits-kv", "4", "--json"});
@@ -242,7 +242,6 @@ TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
   expect_failure(evaluate(), 1, "version 2");
 }
 
-<<<<<<< ours
 TEST_F(Quantize, SmoothsChannelsByWhatTheFlagSays) {
   ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
   const auto loss = [&](std::vector<std::string> how) {
@@ -342,8 +341,8 @@ TEST_F(Quantize, ASavedModelIsEvaluatedBehindItsPrefix) {
   recipe["activations"]["smooth"] = 2;
   testing::write_text(folder_ / "saved/spikescope.json", recipe.dump());
   expect_failure(evaluate("32"), 2, "--smooth 2");
-||||||| base
-=======
+}
+
 TEST_F(Quantize, ComputesInWholeNumbersWhatItSimulates) {
   ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
   const std::vector<std::string> real = {"--bits-weight", "8", "--real"};
@@ -405,7 +404,6 @@ TEST_F(Quantize, ScalesOfInputsTravelInTheCheckpoint) {
       parse_json(run_program({"inspect", path("w4"), "--no-estimate", "--json"}).out, "inspect").at("quantization");
   EXPECT_EQ(packed.at("format"), "pack-quantized");
   EXPECT_TRUE(packed.at("input_scales").empty());
->>>>>>> theirs
 }
 
 TEST_F(Quantize, ComparesWeightsAndActivationsInOneTable) {

@@ -157,9 +157,8 @@ TEST_F(QuantizeWeights, RotatedActivationsTakeTheWeightsAlong) {
     const QuantizedMatrix rounded = round_to_nearest({weights.data(), 24, 16, 16}, recipe.rounding);
     for (int64_t row = 0; row < 24; ++row)
       for (int64_t column = 0; column < 16; ++column)
-        weights[static_cast<size_t>(row * 16 + column)] =
-            dequantize_value(rounded.values[static_cast<size_t>(row * 16 + column)],
-                             rounded.scale(recipe.rounding.format, row, column));
+        weights[static_cast<size_t>(row * 16 + column)] = dequantize_value(
+            rounded.values[static_cast<size_t>(row * 16 + column)], rounded.scale(recipe.rounding.format, row, column));
     rotation.undo({weights.data(), {24, 16}, 16});
     for (size_t i = 0; i < weights.size() && balanced; ++i) weights[i] *= factors[i % 16];
     EXPECT_EQ(read_tensor(saved->tensors().require("model.layers.1.mlp.up_proj.weight")), weights) << method;
@@ -224,6 +223,26 @@ TEST_F(QuantizeWeights, GptqSeesThePassOfTheRun) {
       EXPECT_EQ(values[static_cast<size_t>(row * 16 + column)],
                 dequantize_value(expected.values[static_cast<size_t>(row * 16 + column)],
                                  expected.scale(recipe.rounding.format, row, column)));
+}
+
+TEST_F(QuantizeWeights, GptqSeesWhatLayersReadBehindAPrefix) {
+  testing::write_planted_model(folder_ / "planted", 1.0f);
+  const auto checkpoint = Checkpoint::open(folder_ / "planted");
+  const TokenBatch tokens = some_tokens(60);
+  const SpikeTemplates templates = calibrate(checkpoint->weights(), tokens, {}, {.prefix = {{testing::kSpikeToken}}},
+                                             [](double, const std::string&) {});
+  const SimulatedActivations activations(checkpoint->architecture(), templates,
+                                         plan_of(find_activation_method("prefix"), 8, templates));
+  WeightRecipe recipe = recipe_of(3, 8);
+  recipe.gptq = GptqOptions{};
+  quantize_weights(*checkpoint, recipe, tokens, folder_ / "alone");
+  recipe.activations = &activations;
+  quantize_weights(*checkpoint, recipe, tokens, folder_ / "behind");
+  const auto alone = Checkpoint::open(folder_ / "alone"), behind = Checkpoint::open(folder_ / "behind");
+  const auto matrix = [](const Checkpoint& of, int layer) { return of.weights().read(Role::w_q, layer).values; };
+  // The first block's first site has the same values as without a prefix, whose own do not count.
+  EXPECT_EQ(matrix(*behind, 0), matrix(*alone, 0));
+  EXPECT_NE(matrix(*behind, 1), matrix(*alone, 1));
 }
 
 TEST_F(QuantizeWeights, GptqGoesThroughFusedTensorsAndTiedEmbeddings) {
