@@ -59,7 +59,8 @@ Subject open_subject(const std::string& model, const std::string& as, const Opti
                   .dtype = std::string(dtype_name(options.dtype)),
                   .bos = bos_text(bos, tokenizer)};
   if (options.text.text) {
-    subject.windows = windows_of(options.text, a, tokenizer, bos);
+    const size_t prefix = subject.activations ? subject.activations->simulated().prefix().size() : 0;
+    subject.windows = windows_of(options.text, a, tokenizer, bos, static_cast<int64_t>(prefix));
     subject.kept.text = subject.windows->file;
     subject.kept.ids_sha256 = subject.windows->ids_sha256;
     subject.kept.length = subject.windows->length;

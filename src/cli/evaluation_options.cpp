@@ -37,10 +37,12 @@ void add_window_options(CLI::App& command, WindowOptions& options, const std::st
 }
 
 TextWindows windows_of(const WindowOptions& options, const Architecture& architecture, const Tokenizer& tokenizer,
-                       std::optional<int64_t> bos) {
+                       std::optional<int64_t> bos, int64_t prefix) {
   const int64_t context = architecture.context_length > 0 ? architecture.context_length : INT64_MAX;
-  const int64_t length = options.length.value_or(std::min(kUsualLength, context));
-  if (length > context) fail_usage("windows of {} tokens: the model's context is {}; lower --length", length, context);
+  const int64_t length = options.length.value_or(std::min(kUsualLength, context - prefix));
+  if (length > context - prefix)
+    fail_usage("windows of {} tokens: the model's context is {}{}; lower --length", length, context,
+               prefix > 0 ? fmt::format(", of which its prefix takes {}", prefix) : "");
   return read_windows(*options.text, tokenizer, bos, length, options.windows);
 }
 

@@ -17,10 +17,11 @@ struct WindowOptions {
 /// --calibration-windows and --calibration-length.
 void add_window_options(CLI::App& command, WindowOptions& options, const std::string& group, const std::string& what,
                         const std::string& prefix = "");
-/// The windows that they name; `bos` as bos_in_front() says. Throws UsageError for a length beyond the model's context,
-/// and as read_windows().
+/// The windows that they name; `bos` as bos_in_front() says, `prefix`: so many tokens will stand in front of each
+/// (quant/prefix.h). Throws UsageError for a length that is beyond the model's context with them, and as
+/// read_windows().
 TextWindows windows_of(const WindowOptions& options, const Architecture& architecture, const Tokenizer& tokenizer,
-                       std::optional<int64_t> bos);
+                       std::optional<int64_t> bos, int64_t prefix = 0);
 
 struct TaskOptions {
   std::optional<std::filesystem::path> folder = {};

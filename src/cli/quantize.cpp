@@ -13,6 +13,8 @@
 #include "io/scratch_folder.h"
 #include "model/gemm.h"
 #include "model/int8_product.h"
+#include "model/runner.h"
+#include "quant/prefix.h"
 #include "quant/template_file.h"
 
 namespace fs = std::filesystem;
@@ -50,10 +52,14 @@ class Quantization {
   int run() {
     const Tokenizer tokenizer = checkpoint_->tokenizer();
     const std::optional<int64_t> bos = bos_in_front(parse_bos(options_.bos), tokenizer);
+    const std::vector<int64_t> prefix = prefix_of_rows();
+    const auto in_front = static_cast<int64_t>(prefix.size());
     std::optional<TextWindows> windows;
-    if (options_.text.text) windows = windows_of(options_.text, checkpoint_->architecture(), tokenizer, bos);
+    if (options_.text.text) windows = windows_of(options_.text, checkpoint_->architecture(), tokenizer, bos, in_front);
+    if (windows && in_front > 0)
+      check_prompts(with_prefix(window_batch(*windows, 0, 1), prefix), checkpoint_->architecture());
     if (needs_calibration()) {
-      const TextWindows text = windows_of(options_.calibration, checkpoint_->architecture(), tokenizer, bos);
+      const TextWindows text = windows_of(options_.calibration, checkpoint_->architecture(), tokenizer, bos, in_front);
       calibration_ = window_batch(text, 0, text.count());
     }
     prepare_products(options_.dtype, checkpoint_->architecture(), session_);
@@ -79,6 +85,14 @@ class Quantization {
  private:
   const SpikeTemplates* templates() const { return templates_ ? &*templates_ : nullptr; }
 
+  /// What stands in front of every window in some rows; empty: in none.
+  std::vector<int64_t> prefix_of_rows() const {
+    const bool any = std::any_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) {
+      return row.activations.quantizes() && find_activation_method(row.activations.method).prefixed();
+    });
+    return any ? templates_->prefix.ids : std::vector<int64_t>();
+  }
+
   bool needs_calibration() const {
     return std::any_of(rows_.begin(), rows_.end(), [](const QuantizationRow& row) {
       return row.weights.quantizes() && row.weights.method == "gptq";
@@ -98,6 +112,11 @@ class Quantization {
       if (!row.activations.quantizes()) continue;
       if (!templates_)
         fail_usage("--method {}: say --templates FILE, of 'spikescope templates'", row.activations.method);
+      if (row.is_contradictory())
+        fail_usage(
+            "--method {} with --bits-weight: weights are rounded as they are, not times the scales that smoothing "
+            "gives them; leave one of the two out",
+            row.activations.method);
       const SimulatedActivations activations(checkpoint_->architecture(), *templates_,
                                              activation_plan(row.activations, *templates_));
       if (row.real) check_real(row, activations);
@@ -291,6 +310,18 @@ void add_activation_options(CLI::App& command, Options& options) {
       ->group(group);
   command.add_option("--override", recipe.overrides, "Another clip at some sites (repeatable), as said below")
       ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--smooth", recipe.smooth,
+                  "SmoothQuant: how much of the difficulty goes from activations to weights, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--outliers", recipe.outliers,
+                  "outlier-split: channels whose largest magnitude in the calibration exceeds this are not quantized")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
       ->group(group);
   command
       .add_option("--bits-kv", recipe.bits_kv, "Bits of keys and values in the cache, a scale a token and head [none]")

@@ -15,6 +15,7 @@
 #include "io/sha256.h"
 #include "model/gemm.h"
 #include "quant/calibrate.h"
+#include "quant/prefix.h"
 #include "quant/template_file.h"
 
 namespace fs = std::filesystem;
@@ -27,6 +28,7 @@ struct Options {
   fs::path out;
   PromptRequest prompts;
   CalibrationSettings settings = {.rotation = RotationKind::hadamard};
+  std::string prefix = "auto";
   Dtype dtype = Dtype::float32;
 };
 
@@ -54,12 +56,22 @@ void print_set(const TemplateSet& set, int64_t d, int64_t kv_heads) {
                                                            : "F as the final norm's output");
 }
 
+/// Text on one line: what is not printable as JSON spells it.
+std::string quoted(const std::string& text) { return json_text(Json(text), -1); }
+
+void print_prefix(const SpikePrefix& prefix) {
+  if (prefix.ids.empty()) return;
+  fmt::print("prefix {} (id{} {}): behind it {} tokens of the text have spikes\n", quoted(prefix.text),
+             prefix.ids.size() == 1 ? "" : "s", fmt::join(prefix.ids, ", "), format_count(prefix.spikes));
+}
+
 void print_templates(const SpikeTemplates& templates) {
   const CalibrationInfo& info = templates.info;
   fmt::print("{} ({}), calibrated on {}: {} windows of {} tokens, BOS {}\n", info.model_name, info.family, info.text,
              info.windows, info.length, info.bos);
   if (const std::string why = why_not_applicable(templates); !why.empty()) fmt::print("not applicable: {}\n", why);
   for (const TemplateSet& set : templates.sets) print_set(set, templates.d_model, templates.kv_heads);
+  print_prefix(templates.prefix);
   fmt::print("\n{:<7}{:<9}{:>12}{:>12}{:>9}{:>11}{:>10}{:>10}{:>10}\n", "block", "site", "largest", "ordinary", "ratio",
              "99.99 %", "mse 8", "mse 6", "mse 4");
   for (int layer = 0; layer < templates.n_layers; ++layer)
@@ -86,6 +98,7 @@ int make_templates(Options& options, const Session& session) {
   if (options.model.empty()) fail_usage("templates: say --model (or: spikescope templates show FILE)");
   if (!options.prompts.text_file) fail_usage("templates: say --text FILE, the text to calibrate with");
   if (options.out.empty()) fail_usage("templates: say --out FILE.safetensors (or .h5)");
+  options.settings.prefix = parse_prefix(options.prefix);
   set_threads(session.threads);
   const fs::path path = resolve_model(options.model);
   if (!Checkpoint::towers(path).empty())
@@ -112,12 +125,13 @@ int make_templates(Options& options, const Session& session) {
   info.version = version();
   const InterruptGuard interrupt;
   Progress progress("templates", session.quiet);
-  const SpikeTemplates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info,
-                                             options.settings, [&](double fraction, const std::string& part) {
-                                               interrupt.check();
-                                               progress.update(fraction, part);
-                                             });
+  SpikeTemplates templates = calibrate(checkpoint->weights(), {tokens.ids, tokens.offsets}, info, options.settings,
+                                       [&](double fraction, const std::string& part) {
+                                         interrupt.check();
+                                         progress.update(fraction, part);
+                                       });
   progress.done();
+  templates.prefix.text = tokenizer.decode(templates.prefix.ids);
   write_templates(templates, options.out);
   show(templates, options.out, session);
   if (!session.json) fmt::print("{}\n", options.out.string());
@@ -133,6 +147,8 @@ void add_templates(CLI::App& app, Session& session) {
       R"(Two passes over a text find the blocks where spikes are born and cancelled, the vectors that spike tokens have
 after the norms in between (templates), and the ranges of what the matrices of each block read, with and without spike
 tokens. Quantizers put the templates in the spikes' place (InsertQuant, arXiv 2606.02288): 'spikescope quantize' does.
+One more takes the ranges of balanced values (but for --rotation none), and where there are spikes another those that
+are left behind a prefix on which they settle (--prefix).
 A model in which no token's spike stands apart gets a file of ranges alone, and the figures that say so.
 
 Examples:
@@ -162,6 +178,12 @@ The file is safetensors, or HDF5 where its name ends in .h5; docs/template-forma
                    "Ranges of rotated values as well, for the methods that rotate: hadamard, random, or none")
       ->transform(CLI::CheckedTransformer(rotations))
       ->option_text("none|hadamard|random [hadamard]");
+  command
+      ->add_option(
+          "--prefix", options->prefix,
+          "Ranges behind a prefix as well, for the methods that put one in front of every text: ids with commas "
+          "between them, none, or auto, which chooses among the spike tokens of the text")
+      ->option_text("auto|none|IDS [auto]");
   command->add_option("--seed", options->settings.seed, "Of the rotations")->capture_default_str();
   add_dtype_option(*command, options->dtype);
   auto file = std::make_shared<fs::path>();

@@ -9,14 +9,16 @@
 namespace spikescope {
 namespace {
 
-/// Adds the largest |h| of each row.
-void append_peaks(const TensorView& residual, std::vector<float>& peaks) {
-  constexpr int64_t kRows = 256;
+/// Adds the largest |h| of each row of windows of so many tokens, but for the `prefix` rows in front of each.
+void append_peaks(const TensorView& residual, int64_t length, int64_t prefix, std::vector<float>& peaks) {
   const size_t before = peaks.size();
-  peaks.resize(before + static_cast<size_t>(residual.rows()));
-  parallel_for((residual.rows() + kRows - 1) / kRows, [&](int64_t piece) {
-    for (int64_t row = piece * kRows; row < std::min(residual.rows(), (piece + 1) * kRows); ++row)
-      peaks[before + static_cast<size_t>(row)] = largest_magnitude(residual.row(row), residual.row_size());
+  const int64_t count = residual.rows() / (prefix + length) * length;
+  peaks.resize(before + static_cast<size_t>(count));
+  parallel_for_ranges(count, 256, [&](int64_t first, int64_t last) {
+    for (int64_t own = first; own < last; ++own) {
+      const int64_t row = own + (own / length + 1) * prefix;
+      peaks[before + static_cast<size_t>(own)] = largest_magnitude(residual.row(row), residual.row_size());
+    }
   });
 }
 
@@ -40,8 +42,9 @@ LossesOfPass LossComparison::run(const ModelWeights& weights, const SimulatedAct
   peaks.resize(static_cast<size_t>(weights.architecture().n_layers));
   EvaluationPass pass = pass_with(activations, int8);
   pass.progress = progress;
-  pass.block_done = [&peaks](int layer, const TensorView& residual) {
-    append_peaks(residual, peaks[static_cast<size_t>(layer)]);
+  const auto prefix = static_cast<int64_t>(pass.prefix.size());
+  pass.block_done = [&, prefix](int layer, const TensorView& residual) {
+    append_peaks(residual, windows_.length, prefix, peaks[static_cast<size_t>(layer)]);
   };
   LossesOfPass losses;
   measure_windows(weights, windows_, losses.windows, pass);

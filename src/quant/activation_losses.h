@@ -34,8 +34,9 @@ class LossComparison {
 
   const TextWindows& windows() const { return windows_; }
   const LossesOfPass& reference() const { return reference_; }
-  /// The same with these weights, of the same architecture, and activations (null: as they are). `int8`: these are not
-  /// simulated; linear layers multiply in whole numbers.
+  /// The same with these weights, of the same architecture, and activations (null: as they are). Where these have a
+  /// prefix it stands in front of every window; what is counted is of the windows' own tokens. `int8`: activations are
+  /// not simulated; linear layers multiply in whole numbers.
   LossesOfPass run(const ModelWeights& weights, const SimulatedActivations* activations,
                    const std::function<void(double)>& progress, bool int8 = false) const;
   /// The keys that rows of comparisons have: those of perplexity_json but for the text's bytes, those of

@@ -25,6 +25,7 @@ constexpr std::array kClips = {
 constexpr auto kAll = Population::all, kOrdinary = Population::ordinary;
 constexpr auto kAllRotated = Population::all_rotated, kOrdinaryRotated = Population::ordinary_rotated;
 constexpr auto kAllBalanced = Population::all_balanced, kOrdinaryBalanced = Population::ordinary_balanced;
+constexpr auto kPrefixed = Population::prefixed;
 constexpr std::array kMethods = {
     ActivationMethod{"naive", "one scale a site, up to the largest value", Clip::absmax, kAll, Spikes::kept, false},
     ActivationMethod{"mse", "one scale a site, of least mean square error", Clip::mse, kAll, Spikes::kept, false},
@@ -54,6 +55,19 @@ constexpr std::array kMethods = {
                      kOrdinaryBalanced, Spikes::replaced, false},
     ActivationMethod{"balanced-insertquant-dynamic", "the same, a scale a token", Clip::dynamic, kOrdinaryBalanced,
                      Spikes::replaced, false},
+    ActivationMethod{"smoothquant",
+                     "channels over scales that weights take (--smooth); one scale a site, largest value", Clip::absmax,
+                     kAll, Spikes::kept, false, SpikeKeys::kept, Channels::smoothed},
+    ActivationMethod{"smoothquant-insertquant", "the same with templates in the spikes' place", Clip::absmax, kOrdinary,
+                     Spikes::replaced, false, SpikeKeys::kept, Channels::smoothed},
+    ActivationMethod{"outlier-split", "a scale a token; channels with outliers (--outliers) are not quantized",
+                     Clip::dynamic, kAll, Spikes::kept, false, SpikeKeys::kept, Channels::split},
+    ActivationMethod{"prefixquant-absmax", "spikes settle on a prefix; scales up to the largest value behind it",
+                     Clip::absmax, kPrefixed, Spikes::kept, false},
+    ActivationMethod{"prefixquant", "the same, scales of least mean square error", Clip::mse, kPrefixed, Spikes::kept,
+                     false},
+    ActivationMethod{"prefix", "nothing quantized, the prefix in front of every text", Clip::none, kPrefixed,
+                     Spikes::kept, false},
     ActivationMethod{"templates", "nothing quantized, templates in the spikes' place", Clip::none, kOrdinary,
                      Spikes::replaced, false},
     ActivationMethod{"removed", "nothing quantized, spikes never written and nothing in their place", Clip::none,
@@ -107,6 +121,12 @@ std::string why_not_possible(const ActivationMethod& method, const SpikeTemplate
     return "needs k' and v', which the templates do not have: they are of a model that cannot have them (sliding "
            "windows, ALiBi, latent attention), or of an earlier version; then make them anew with: spikescope "
            "templates";
+  if (method.channels != Channels::alike && !templates.has_channels())
+    return "needs ranges of single channels, which this template file is too old to have: make it anew with: "
+           "spikescope templates";
+  if (method.prefixed() && templates.prefix.ids.empty())
+    return fmt::format("needs a prefix, and the templates were made without: make them with --prefix auto{}",
+                       templates.sets.empty() ? ", which finds none where there are no spikes, or with token ids" : "");
   return {};
 }
 
@@ -147,6 +167,8 @@ ActivationPlan plan_of(const ActivationMethod& method, int bits, const SpikeTemp
   if (const std::string why = why_not_possible(method, templates); !why.empty())
     fail_usage("method '{}' {}", method.name, why);
   ActivationPlan plan;
+  plan.channels = method.channels;
+  if (method.prefixed()) plan.prefix = templates.prefix.ids;
   plan.population = method.population;
   plan.spikes = method.spikes;
   plan.keys = method.keys;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/smoothing.h"
 #include "quant/templates.h"
 
 namespace spikescope {
@@ -35,6 +36,13 @@ enum class Spikes : uint8_t {
   replaced,  ///< the same, and templates stand in for what they did
 };
 
+/// What tells the channels of a site apart.
+enum class Channels : uint8_t {
+  alike,
+  smoothed,  ///< SmoothQuant: divided by scales of their own, and multiplied after they are rounded (quant/smoothing.h)
+  split,     ///< LLM.int8: those with outliers are not quantized
+};
+
 /// What attention sees of spike tokens in the blocks after their spike's birth, up to the last.
 enum class SpikeKeys : uint8_t {
   kept,
@@ -51,17 +59,21 @@ struct ActivationMethod {
   Spikes spikes;
   bool dynamic_outliers;  ///< Clip::dynamic at sites whose ordinary tokens differ more than kDynamicAbove
   SpikeKeys keys = SpikeKeys::kept;
+  Channels channels = Channels::alike;
 
   /// Whether values are rotated before they are rounded, and back after it.
   bool rotated() const { return is_rotated(population); }
+  /// Whether the calibrated prefix stands in front of every text (quant/prefix.h).
+  bool prefixed() const { return population == Population::prefixed; }
   /// Whether something is done to spikes or their keys, so that one has to know them.
   bool needs_templates() const { return spikes != Spikes::kept || keys != SpikeKeys::kept; }
 };
 std::span<const ActivationMethod> activation_methods();
-/// Why these templates do not do for the method; empty: they do.
-std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates);
 /// Throws UsageError, with the nearest one, where there is no such method.
 const ActivationMethod& find_activation_method(std::string_view name);
+
+/// Why a method cannot be had of these templates, and what to do about it, as what follows on its name; empty: it can.
+std::string why_not_possible(const ActivationMethod& method, const SpikeTemplates& templates);
 
 /// RangeKey::ratio from which a site's ordinary tokens are too different for one scale.
 inline constexpr double kDynamicAbove = 20.0;
@@ -88,6 +100,10 @@ struct ActivationPlan {
   Population population = Population::all;
   Spikes spikes = Spikes::kept;
   SpikeKeys keys = SpikeKeys::kept;
+  Channels channels = Channels::alike;
+  double smooth = kMigration;           ///< alpha of smoothing_scales()
+  double outliers = kOutlierThreshold;  ///< of outlier_channels()
+  std::vector<int64_t> prefix;          ///< ids in front of every text, which are not quantized
   bool asymmetric = false;
   /// Whether templates go through the quantizer; else they are exact, as where their keys, values and MLP outputs are
   /// computed beforehand.

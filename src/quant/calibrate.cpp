@@ -9,7 +9,9 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "model/gemm.h"
+#include "model/prompt_layout.h"
 #include "model/runner.h"
+#include "quant/prefix.h"
 #include "quant/quantizer.h"
 #include "quant/sink_bias.h"
 #include "quant/value_histogram.h"
@@ -150,6 +152,9 @@ class SiteStatistics {
     return ranges;
   }
 
+  /// Of the tokens seen last, the largest |x| of each.
+  const std::vector<float>& largest() const { return largest_; }
+
  private:
   static SiteRange range_of(const ValueHistogram& histogram, std::vector<double> largest) {
     SiteRange range;
@@ -188,21 +193,20 @@ Activation in_basis(const Activation& at, const SiteBasis& basis, Buffer& values
 /// Second pass.
 class Collector : public PassObserver {
  public:
-  /// `rotations`: of the templates.
-  Collector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
-            const std::vector<std::unique_ptr<Rotation>>& rotations, const CalibrationProgress& progress)
+  /// `rotations`: of the templates; `spikes`: [tokens] whether a token is of any set.
+  Collector(const ModelWeights& weights, SpikeTemplates& templates,
+            const std::vector<std::unique_ptr<Rotation>>& rotations, const std::vector<uint8_t>& spikes,
+            const CalibrationProgress& progress)
       : weights_(weights),
         architecture_(weights.architecture()),
         templates_(templates),
         bases_(site_bases(templates, rotations, Population::ordinary_rotated)),
-        tokens_(batch.ids.size()),
-        spikes_(tokens_),
+        spikes_(spikes),
         progress_(progress) {
-    for (const TemplateSet& set : templates.sets)
-      for (const int64_t token : set.course.tokens) spikes_[static_cast<size_t>(token)] = 1;
     for (size_t site = 0; site < kSites; ++site) {
-      sites_.emplace_back(threads(), tokens_);
-      rotated_sites_.emplace_back(threads(), tokens_);
+      sites_.emplace_back(threads(), spikes.size());
+      channels_.emplace_back(threads());
+      rotated_sites_.emplace_back(threads(), spikes.size());
     }
     for (const TemplateSet& set : templates.sets)
       sums_.push_back({std::vector<VectorMean>(blocks_of(set)), std::vector<VectorMean>(blocks_of(set)), {}, {}});
@@ -235,21 +239,21 @@ class Collector : public PassObserver {
       const auto site = static_cast<size_t>(kind.site);
       std::tie(templates_.range(Population::ordinary, kind.site, layer),
                templates_.range(Population::all, kind.site, layer)) = sites_[site].take(spikes_);
-      if (!bases_[site][static_cast<size_t>(layer)].changes()) return;
+      const auto at = static_cast<size_t>(layer);
+      std::tie(templates_.channels[static_cast<size_t>(Population::ordinary)][site][at],
+               templates_.channels[static_cast<size_t>(Population::all)][site][at]) = channels_[site].take();
+      if (!bases_[site][at].changes()) return;
       std::tie(templates_.range(Population::ordinary_rotated, kind.site, layer),
                templates_.range(Population::all_rotated, kind.site, layer)) = rotated_sites_[site].take(spikes_);
       ChannelMoments& moments = moments_[site];
       if (moments.rows() > 0)
-        templates_.balances[site][static_cast<size_t>(layer)] =
+        templates_.balances[site][at] =
             balance_of(moments.means(), moments.deviations(), reading_norms(weights_, kind.site, layer));
       moments.clear();
     });
   }
 
   void progress(double fraction) override { progress_(fraction, "ranges and templates"); }
-
-  /// [tokens] whether a token is of any set.
-  const std::vector<uint8_t>& spikes() const { return spikes_; }
 
   /// After the pass.
   void finish() {
@@ -294,9 +298,11 @@ class Collector : public PassObserver {
   }
 
   void see_site(Site site, const Activation& at) {
-    const auto index = static_cast<size_t>(site);
+    const auto index = static_cast<size_t>(site), layer = static_cast<size_t>(at.point.layer);
+    if (at.first_row == 0) templates_.weight_maxima[index][layer] = reading_maxima(weights_, site, at.point.layer);
     sites_[index].add(at, spikes_);
-    if (const SiteBasis& basis = bases_[index][static_cast<size_t>(at.point.layer)]; basis.changes()) {
+    channels_[index].add(at, spikes_);
+    if (const SiteBasis& basis = bases_[index][layer]; basis.changes()) {
       rotated_sites_[index].add(in_basis(at, basis, turned_), spikes_);
       moments_[index].add(at, spikes_);
     }
@@ -322,10 +328,10 @@ class Collector : public PassObserver {
   const Architecture& architecture_;
   SpikeTemplates& templates_;
   const std::vector<std::vector<SiteBasis>> bases_;  // [sites][blocks]
-  const size_t tokens_;
-  std::vector<uint8_t> spikes_;  // [tokens] whether a token is of any set
+  const std::vector<uint8_t>& spikes_;               // [tokens]
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_, rotated_sites_;
+  std::vector<ChannelStatistics> channels_;
   std::array<ChannelMoments, kSites> moments_;
   Buffer turned_;
   std::vector<Sums> sums_;  // of templates_.sets
@@ -345,7 +351,8 @@ void add_sink_biases(const ModelWeights& weights, SpikeTemplates& templates) {
       set.attn_v.insert(set.attn_v.end(), bias.value.begin(), bias.value.end());
     }
 }
-/// Third pass: ranges of balanced values, whose balance the second pass has found.
+
+/// Third pass, with a rotation: ranges of balanced values, whose balance the second pass has found.
 class BalancedRanges : public PassObserver {
  public:
   BalancedRanges(const Architecture& architecture, const std::vector<uint8_t>& spikes, SpikeTemplates& templates,
@@ -389,6 +396,67 @@ class BalancedRanges : public PassObserver {
   Buffer values_;
 };
 
+/// Last pass: ranges of the prompts' own tokens behind the prefix, and how many of these have spikes nevertheless.
+class PrefixCollector : public PassObserver {
+ public:
+  PrefixCollector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
+                  const CalibrationProgress& progress)
+      : weights_(weights),
+        templates_(templates),
+        of_prefix_(prefix_rows(batch, templates.prefix.ids.size())),
+        spikes_(batch.ids.size()),
+        progress_(progress) {
+    for (size_t site = 0; site < kSites; ++site) sites_.emplace_back(threads(), batch.ids.size());
+  }
+
+  void attach(Hooks& hooks) {
+    for (const SiteKind& kind : site_kinds())
+      hooks.observe("blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
+                    [this, site = kind.site](const Activation& at) { see_site(site, at); });
+  }
+
+  void block_done(int layer, const TensorView&) override {
+    for (const TemplateSet& set : templates_.sets)
+      if (set.course.birth == layer) see_births(set.course.threshold);
+    parallel_for(static_cast<int64_t>(kSites), [&](int64_t index) {
+      const SiteKind& kind = site_kinds()[static_cast<size_t>(index)];
+      if (has_site(weights_.architecture(), kind.site, layer))
+        templates_.range(Population::prefixed, kind.site, layer) =
+            sites_[static_cast<size_t>(index)].take(of_prefix_).first;
+    });
+  }
+
+  void progress(double fraction) override { progress_(fraction, "ranges behind a prefix"); }
+
+  /// After the pass.
+  void finish() { templates_.prefix.spikes = std::count(spikes_.begin(), spikes_.end(), uint8_t{1}); }
+
+ private:
+  void see_site(Site site, const Activation& at) {
+    const auto index = static_cast<size_t>(site);
+    if (at.first_row == 0) channel_weights_[index] = channel_weights(reading_norms(weights_, site, at.point.layer));
+    sites_[index].add(at, of_prefix_, channel_weights_[index]);
+  }
+
+  void see_births(double threshold) {
+    const std::vector<float>& largest = sites_[static_cast<size_t>(Site::down_in)].largest();
+    for (size_t row = 0; row < largest.size(); ++row)
+      if (!of_prefix_[row] && largest[row] > threshold) spikes_[row] = 1;
+  }
+
+  const ModelWeights& weights_;
+  SpikeTemplates& templates_;
+  const std::vector<uint8_t> of_prefix_;  // [rows]
+  std::vector<uint8_t> spikes_;           // [rows] whether an own token has one
+  const CalibrationProgress& progress_;
+  std::vector<SiteStatistics> sites_;
+  std::array<std::vector<uint32_t>, kSites> channel_weights_;  // of the block at work
+};
+
+bool fits_context(const TokenBatch& batch, const Architecture& a) {
+  return a.context_length <= 0 || PromptLayout(batch.offsets, batch.parents).longest() <= a.context_length;
+}
+
 }  // namespace
 
 SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, CalibrationInfo info,
@@ -397,9 +465,12 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   const Architecture& a = weights.architecture();
   require_sites(a);
   if (!(eta >= 1.0) || !std::isfinite(eta)) fail_usage("eta is {}; expected a number from 1 on", eta);
-  const int passes = settings.rotation == RotationKind::none ? 2 : 3;
+  if (settings.prefix) check_prompts(with_prefix(batch, *settings.prefix), a);
+  const bool rotates = settings.rotation != RotationKind::none;
+  // Whether there is a prefix is known once spikes are.
+  const int passes_at_most = 2 + rotates + !(settings.prefix && settings.prefix->empty());
   const SpikeCourses found =
-      find_spike_courses(record_peaks(weights, batch, progress_of_pass(progress, 0, passes)), eta);
+      find_spike_courses(record_peaks(weights, batch, progress_of_pass(progress, 0, passes_at_most)), eta);
 
   SpikeTemplates templates;
   templates.info = std::move(info);
@@ -412,8 +483,12 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   templates.blocks = found.blocks;
   for (auto& population : templates.ranges)
     for (std::vector<SiteRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  for (auto& population : templates.channels)
+    for (std::vector<ChannelRange>& layers : population) layers.resize(static_cast<size_t>(a.n_layers));
+  for (std::vector<std::vector<float>>& layers : templates.weight_maxima)
+    layers.resize(static_cast<size_t>(a.n_layers));
   const std::vector<std::unique_ptr<Rotation>> rotations = site_rotations(a, templates);
-  if (settings.rotation != RotationKind::none)
+  if (rotates)
     for (std::vector<ChannelBalance>& layers : templates.balances) layers.resize(static_cast<size_t>(a.n_layers));
   for (const SpikeCourse& course : found.courses) {
     TemplateSet set;
@@ -423,20 +498,37 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
     templates.sets.push_back(std::move(set));
   }
 
-  const CalibrationProgress second = progress_of_pass(progress, 1, passes),
-                            third = progress_of_pass(progress, 2, passes);
-  Collector collector(weights, batch, templates, rotations, second);
+  std::vector<uint8_t> spikes(batch.ids.size());
+  for (const TemplateSet& set : templates.sets)
+    for (const int64_t token : set.course.tokens) spikes[static_cast<size_t>(token)] = 1;
+  std::vector<int64_t>& prefix = templates.prefix.ids;
+  prefix = settings.prefix ? *settings.prefix : choose_prefix(batch, spikes);
+  const TokenBatch prefixed = with_prefix(batch, prefix);
+  if (!settings.prefix && !fits_context(prefixed, a)) prefix.clear();
+  const int passes = 2 + rotates + !prefix.empty();
+
+  const CalibrationProgress second = progress_of_pass(progress, 1, passes);
+  Collector collector(weights, templates, rotations, spikes, second);
   Hooks hooks;
   collector.attach(hooks);
   run_model(weights, batch, hooks, collector);
   collector.finish();
   add_sink_biases(weights, templates);
-  if (settings.rotation == RotationKind::none) return templates;
+  if (rotates) {
+    const CalibrationProgress third = progress_of_pass(progress, 2, passes);
+    BalancedRanges balanced(a, spikes, templates, rotations, third);
+    Hooks observers;
+    balanced.attach(observers);
+    run_model(weights, batch, observers, balanced);
+  }
+  if (prefix.empty()) return templates;
 
-  BalancedRanges balanced(a, collector.spikes(), templates, rotations, third);
+  const CalibrationProgress last = progress_of_pass(progress, passes - 1, passes);
+  PrefixCollector behind(weights, prefixed, templates, last);
   Hooks observers;
-  balanced.attach(observers);
-  run_model(weights, batch, observers, balanced);
+  behind.attach(observers);
+  run_model(weights, prefixed, observers, behind);
+  behind.finish();
   return templates;
 }
 

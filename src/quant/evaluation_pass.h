@@ -23,13 +23,17 @@ inline constexpr int64_t kBatchTokens = 8192;
 
 struct EvaluationPass {
   AttachInterventions attach = {};
+  /// Ids in front of every prompt (quant/prefix.h), whose own predictions do not count; `attach` is given the batch
+  /// with them.
+  std::vector<int64_t> prefix = {};
   std::vector<BlockInt8Inputs> int8 = {};  ///< RunOptions::int8
   int64_t batch_tokens = kBatchTokens;
   /// Fraction of what was missing at the call that is done, 0 to 1.
   std::function<void(double fraction)> progress = {};
   /// Called after each pass: its results are there, and may be saved.
   std::function<void()> kept = {};
-  /// Called after each block of each pass with the states of the pass's tokens, as PassObserver::block_done.
+  /// Called after each block of each pass with the states of the pass's tokens, those of prefixes
+  /// included, as PassObserver::block_done.
   std::function<void(int layer, const TensorView& residual)> block_done = {};
 };
 

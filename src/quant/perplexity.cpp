@@ -13,6 +13,7 @@
 #include "io/sha256.h"
 #include "model/runner.h"
 #include "quant/batch_progress.h"
+#include "quant/prefix.h"
 #include "stats/moments.h"
 
 namespace spikescope {
@@ -111,16 +112,18 @@ double WindowLoss::without_position0(int64_t predictions) const {
 void measure_windows(const ModelWeights& weights, const TextWindows& windows, std::vector<WindowLoss>& losses,
                      const EvaluationPass& pass) {
   const auto begin = static_cast<int64_t>(losses.size()), count = windows.count();
-  const int64_t at_once = std::max<int64_t>(1, pass.batch_tokens / windows.length);
+  const int64_t at_once =
+      std::max<int64_t>(1, pass.batch_tokens / (windows.length + static_cast<int64_t>(pass.prefix.size())));
   for (int64_t first = begin; first < count; first += at_once) {
     const int64_t here = std::min(at_once, count - first);
-    const TokenBatch batch = window_batch(windows, first, here);
+    const TokenBatch batch = with_prefix(window_batch(windows, first, here), pass.prefix);
     Hooks hooks;
     if (pass.attach) pass.attach(hooks, batch);
     const auto share = [&](int64_t some) { return static_cast<double>(some) / static_cast<double>(count - begin); };
     BatchProgress observer(pass, share(first - begin), share(here));
     const std::vector<float> all =
-        run_model(weights, batch, hooks, observer, {.losses = true, .int8 = pass.int8}).losses;
+        unmarked(run_model(weights, batch, hooks, observer, {.losses = true, .int8 = pass.int8}).losses,
+                 prefix_rows(batch, pass.prefix.size()));
     for (int64_t i = 0; i < here; ++i)
       losses.push_back(loss_of(
           std::span(all).subspan(static_cast<size_t>(i * windows.length), static_cast<size_t>(windows.predictions())),

@@ -17,6 +17,12 @@ double tokens_of_questions(const std::vector<TaskRows>& tasks) {
   return kTokensOfAQuestion * questions;
 }
 
+/// What single methods have to tell.
+void add_particulars(const SimulatedActivations& activations, const SpikeTemplates& templates, Json& row) {
+  if (const double share = activations.share_of_outliers(); share > 0.0) row["share_of_outliers"] = share;
+  if (!activations.prefix().empty()) row["prefix"] = {{"ids", activations.prefix()}, {"text", templates.prefix.text}};
+}
+
 }  // namespace
 
 std::string QuantizationRow::name() const {
@@ -34,6 +40,11 @@ bool QuantizationRow::rotates() const {
 
 bool QuantizationRow::balances() const {
   return activations.quantizes() && is_balanced(find_activation_method(activations.method).population);
+}
+
+bool QuantizationRow::is_contradictory() const {
+  return weights.quantizes() && activations.quantizes() &&
+         find_activation_method(activations.method).channels == Channels::smoothed;
 }
 
 bool QuantizationRow::has_own_weights() const {
@@ -61,6 +72,7 @@ std::vector<QuantizationRow> quantization_rows(const RowRequest& request, const 
     for (const std::string& name : names) {
       row.activations = request.recipe.activations;
       row.activations.method = name;
+      if (request.compare && row.is_contradictory()) continue;
       for (const int activation_bits : request.bits_activation) {
         row.activations.bits = activation_bits;
         rows.push_back(row);
@@ -117,7 +129,9 @@ MeasuredRow RowMeter::measure(const QuantizationRow& row, const ModelWeights& we
   const SimulatedActivations* simulated = activations ? &*activations : nullptr;
   LossesOfPass losses = losses_->run(
       weights, simulated, [&](double fraction) { progress(share_of_windows_ * fraction); }, row.real);
-  return finish(row, std::move(losses), weights, matrix_bytes, simulated, progress);
+  MeasuredRow measured = finish(row, std::move(losses), weights, matrix_bytes, simulated, progress);
+  if (simulated) add_particulars(*simulated, *templates, measured.json);
+  return measured;
 }
 
 MeasuredRow RowMeter::finish(const QuantizationRow& row, LossesOfPass losses, const ModelWeights& weights,

@@ -28,6 +28,9 @@ struct QuantizationRow {
   /// Whether activations, and with them the weights that read them, are rounded after a rotation; after a balance.
   bool rotates() const;
   bool balances() const;
+  /// Whether weights and activations get in each other's way: smoothed channels take scales from the activations that
+  /// the weights would have to have when they are rounded.
+  bool is_contradictory() const;
   /// Whether GPTQ looks at the pass of these activations, so that the weights are for this row alone.
   bool has_own_weights() const;
 };

@@ -12,6 +12,7 @@
 #include "io/safetensors_writer.h"
 #include "io/scratch_folder.h"
 #include "model/runner.h"
+#include "quant/prefix.h"
 #include "quant/sites.h"
 #include "text/gguf_export.h"
 
@@ -216,9 +217,14 @@ class Plan {
 class Calibration {
  public:
   Calibration(const Checkpoint& checkpoint, const TokenBatch& tokens, const WeightRecipe& recipe)
-      : original_(checkpoint.weights()), weights_(original_), tokens_(tokens), recipe_(recipe) {
+      : original_(checkpoint.weights()),
+        weights_(original_),
+        prefix_(recipe.activations && recipe.as_run ? recipe.activations->prefix() : std::vector<int64_t>()),
+        tokens_(with_prefix(tokens, prefix_)),
+        of_prefix_(prefix_rows(tokens_, prefix_.size())),
+        recipe_(recipe) {
     // Attached once for all blocks: which tokens are spike tokens is known from the block of birth on.
-    if (recipe.activations && recipe.as_run) recipe.activations->attach(interventions_, tokens);
+    if (recipe.activations && recipe.as_run) recipe.activations->attach(interventions_, tokens_);
   }
 
   /// Sees what the block's matrices read, in the basis in which they are rounded: moments by hook point.
@@ -233,15 +239,19 @@ class Calibration {
       const SiteBasis basis = basis_of(weights_.architecture(), unit, recipe_);
       hooks.observe(point.name(), [this, &moments, basis](const Activation& a) {
         const int64_t rows = a.values.rows(), size = a.values.row_size();
-        if (!basis.changes()) {
+        if (!basis.changes() && prefix_.empty()) {
           moments.add({a.values.data, rows, size, a.values.row_stride});
           return;
         }
         turned_.resize(static_cast<size_t>(rows * size));
-        for (int64_t row = 0; row < rows; ++row) std::copy_n(a.values.row(row), size, turned_.data() + row * size);
+        int64_t own = 0;
+        for (int64_t row = 0; row < rows; ++row)
+          if (!of_prefix_[static_cast<size_t>(a.first_row + row)])
+            std::copy_n(a.values.row(row), size, turned_.data() + own++ * size);
+        if (own == 0) return;
         // The rounded matrix is multiplied with the means too.
-        basis.to_with_means({turned_.data(), {rows, size}, size});
-        moments.add({turned_.data(), rows, size, size});
+        if (basis.changes()) basis.to_with_means({turned_.data(), {own, size}, size});
+        moments.add({turned_.data(), own, size, size});
       });
     }
     run(layer, hooks);
@@ -284,7 +294,9 @@ class Calibration {
 
   const ModelWeights& original_;
   ModelWeights weights_;  // a copy, in which the block at work is replaced
-  const TokenBatch& tokens_;
+  const std::vector<int64_t> prefix_;      // in front of each window, where the weights are for a run behind it
+  const TokenBatch tokens_;                // with the prefix
+  const std::vector<uint8_t> of_prefix_;   // [N] whether the token belongs to it: these do not count
   const WeightRecipe& recipe_;
   Hooks interventions_;
   std::vector<float> residual_;  // [N, d], what enters the block

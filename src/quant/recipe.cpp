@@ -26,6 +26,8 @@ void for_fields_of_activations(Activations& activations, const Field& field) {
   field("exact_templates", activations.exact_templates);
   field("end_with_residual", activations.end_with_residual);
   field("bits_kv", activations.bits_kv);
+  field("smooth", activations.smooth);
+  field("outliers", activations.outliers);
 }
 template <class Weights, class Field>
 void for_fields_of_weights(Weights& weights, const Field& field) {
@@ -72,8 +74,9 @@ void read_field(const Json& json, const char* key, const std::string& what, std:
   }
 }
 
-/// Keys that recipes of earlier programs lack.
-constexpr std::array kLaterKeys = {std::string_view("as_run"), std::string_view("bits_kv")};
+/// Keys that recipes of earlier programs lack: they mean what they are without.
+constexpr std::array kLaterKeys = {std::string_view("as_run"), std::string_view("bits_kv"), std::string_view("smooth"),
+                                   std::string_view("outliers")};
 
 /// Reads what `fields` lists, no more and, but for later keys, no less.
 template <class Fields>
@@ -141,6 +144,11 @@ ActivationPlan activation_plan(const ActivationRecipe& recipe, const SpikeTempla
   if (recipe.bits_kv != 0 && (recipe.bits_kv < kFewestBits || recipe.bits_kv > kMostBits))
     fail_usage("--bits-kv {}: expected {} to {}", recipe.bits_kv, kFewestBits, kMostBits);
   plan.bits_kv = recipe.bits_kv;
+  if (!(recipe.smooth >= 0.0 && recipe.smooth <= 1.0))
+    fail_usage("--smooth {}: expected a number from 0 (activations keep their scales) to 1", recipe.smooth);
+  if (!(recipe.outliers > 0.0)) fail_usage("--outliers {}: expected a number above 0", recipe.outliers);
+  plan.smooth = recipe.smooth;
+  plan.outliers = recipe.outliers;
   return plan;
 }
 

@@ -21,7 +21,8 @@ struct ActivationRecipe {
   int bits = 8;
   std::vector<std::string> overrides = {};  ///< as parse_override() reads them
   bool asymmetric = false, exact_templates = false, end_with_residual = false;
-  int bits_kv = 0;  ///< as ActivationPlan has it
+  int bits_kv = 0;                                           ///< as ActivationPlan has it
+  double smooth = kMigration, outliers = kOutlierThreshold;  ///< as ActivationPlan has them
 
   bool quantizes() const { return !method.empty(); }
 };

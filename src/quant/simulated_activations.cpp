@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <utility>
 
 #include "base/fail.h"
+#include "quant/prefix.h"
 #include "quant/sink_bias.h"
 
 namespace spikescope {
@@ -39,11 +41,66 @@ Quantizer quantizer_of(const SiteChoice& choice, const SiteRange& range, bool as
   return {};
 }
 
+/// The same where channels are not alike: their ends are known and nothing else.
+Quantizer quantizer_of_channels(const SiteChoice& choice, const JointRange& range, bool asymmetric) {
+  if (choice.clip == Clip::none || choice.clip == Clip::dynamic) return {};
+  if (choice.clip != Clip::absmax)
+    fail_usage(
+        "the clip '{}' is calibrated for sites as they are; with smoothed or split channels choose absmax, "
+        "dynamic or none",
+        clip_kinds()[static_cast<size_t>(choice.clip)].name);
+  return asymmetric ? Quantizer::asymmetric(choice.bits, range.low, range.high)
+                    : Quantizer::symmetric(choice.bits, range.absmax());
+}
+
+/// Values of some rows, which are to come out of a quantizer as they went in.
+class RowsAside {
+ public:
+  /// `marked`: which of all rows of the pass.
+  RowsAside(const Activation& at, const std::vector<uint8_t>& marked) : values_(at.values) {
+    for (int64_t row = 0; row < values_.rows() && !marked.empty(); ++row) {
+      if (!marked[static_cast<size_t>(at.first_row + row)]) continue;
+      rows_.push_back(row);
+      kept_.insert(kept_.end(), values_.row(row), values_.row(row) + values_.row_size());
+    }
+  }
+  void put_back() const {
+    const int64_t size = values_.row_size();
+    for (size_t i = 0; i < rows_.size(); ++i)
+      std::copy_n(kept_.begin() + static_cast<int64_t>(i) * size, size, values_.row(rows_[i]));
+  }
+
+ private:
+  const TensorView& values_;
+  std::vector<int64_t> rows_;
+  std::vector<float> kept_;
+};
+
+/// Values of some channels, which a quantizer is to see as 0.
+class ChannelsAside {
+ public:
+  ChannelsAside(const TensorView& values, const std::vector<int64_t>& channels) : values_(values), channels_(channels) {
+    kept_.reserve(static_cast<size_t>(values_.rows()) * channels_.size());
+    for (int64_t row = 0; row < values_.rows(); ++row)
+      for (const int64_t channel : channels_) kept_.push_back(std::exchange(values_.row(row)[channel], 0.0f));
+  }
+  void put_back() const {
+    for (size_t i = 0; i < kept_.size(); ++i)
+      values_.row(static_cast<int64_t>(i / channels_.size()))[channels_[i % channels_.size()]] = kept_[i];
+  }
+
+ private:
+  const TensorView& values_;
+  const std::vector<int64_t>& channels_;
+  std::vector<float> kept_;  // [rows][channels]
+};
+
 }  // namespace
 
 /// State of one pass: of each token the set whose spike it has, from the block of its birth on.
 struct SimulatedActivations::Pass {
   std::vector<int> set;
+  std::vector<uint8_t> prefix;  ///< [tokens] whether it belongs to the prefix; empty: there is none
 };
 
 SimulatedActivations::SimulatedActivations(const Architecture& architecture, const SpikeTemplates& templates,
@@ -59,23 +116,54 @@ SimulatedActivations::SimulatedActivations(const Architecture& architecture, con
   bases_ = site_bases(templates, rotations_, plan_.population);
   for (const SiteKind& kind : site_kinds()) {
     const auto site = static_cast<size_t>(kind.site);
-    for (int layer = 0; layer < architecture.n_layers; ++layer) {
-      SiteQuantizer& here = quantizers_[site].emplace_back();
-      if (!has_site(architecture, kind.site, layer)) continue;
-      here.choice = plan_.choices[site][static_cast<size_t>(layer)];
-      const SiteRange& range = templates.range(plan_.population, kind.site, layer);
-      const bool needs_range = here.choice.clip != Clip::none && here.choice.clip != Clip::dynamic;
-      if (needs_range && !(range[RangeKey::rows] > 0))
-        fail("{} of block {} has no samples in the calibration; calibrate with more text", kind.name, layer);
-      try {
-        here.quantizer = quantizer_of(here.choice, range, plan_.asymmetric);
-      } catch (const UsageError&) {
-        throw;
-      } catch (const Error& error) {
-        fail("{} of block {}: {}; the template file is damaged, make it anew", kind.name, layer, error.what());
-      }
-    }
+    for (int layer = 0; layer < architecture.n_layers; ++layer)
+      quantizers_[site].push_back(has_site(architecture, kind.site, layer) ? site_quantizer(kind, layer)
+                                                                           : SiteQuantizer());
   }
+}
+
+SimulatedActivations::SiteQuantizer SimulatedActivations::site_quantizer(const SiteKind& kind, int layer) const {
+  SiteQuantizer here;
+  here.choice = plan_.choices[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
+  const SiteRange& range = templates_.range(plan_.population, kind.site, layer);
+  const bool needs_range = here.choice.clip != Clip::none && here.choice.clip != Clip::dynamic;
+  if (needs_range && !(range[RangeKey::rows] > 0))
+    fail("{} of block {} has no samples in the calibration; calibrate with more text", kind.name, layer);
+  try {
+    if (plan_.channels == Channels::alike) {
+      here.quantizer = quantizer_of(here.choice, range, plan_.asymmetric);
+      return here;
+    }
+    ChannelRange channels = templates_.channel_range(plan_.population, kind.site, layer);
+    const int64_t width = site_width(architecture_, kind.site);
+    if (static_cast<int64_t>(channels.highest.size()) != width)
+      fail("ranges of {} channels, expected {}", channels.highest.size(), width);
+    if (plan_.channels == Channels::smoothed)
+      here.scales = smoothing_scales(
+          channels, templates_.weight_maxima[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)], plan_.smooth);
+    else
+      here.outliers = outlier_channels(channels, plan_.outliers);
+    for (const int64_t channel : here.outliers)
+      channels.lowest[static_cast<size_t>(channel)] = channels.highest[static_cast<size_t>(channel)] = 0.0f;
+    here.quantizer = quantizer_of_channels(here.choice, joint_range(channels, here.scales), plan_.asymmetric);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail("{} of block {}: {}; the template file is damaged, make it anew", kind.name, layer, error.what());
+  }
+  return here;
+}
+
+double SimulatedActivations::share_of_outliers() const {
+  size_t outliers = 0;
+  int64_t channels = 0;
+  for (const SiteKind& kind : site_kinds())
+    for (const SiteQuantizer& site : quantizers_[static_cast<size_t>(kind.site)])
+      if (site.choice.clip != Clip::none) {
+        outliers += site.outliers.size();
+        channels += site_width(architecture_, kind.site);
+      }
+  return channels > 0 ? static_cast<double>(outliers) / static_cast<double>(channels) : 0.0;
 }
 
 void SimulatedActivations::collect_keys() {
@@ -97,17 +185,22 @@ void SimulatedActivations::collect_keys() {
 }
 
 void SimulatedActivations::quantize(const SiteQuantizer& site, const SiteBasis& basis, const TensorView& rows) const {
+  const ChannelsAside outliers(rows, site.outliers);
+  if (!site.scales.empty()) divide_channels(rows, site.scales);
   basis.to(rows);
   if (site.choice.clip == Clip::dynamic)
     quantize_rows_dynamic(rows, site.choice.bits, plan_.asymmetric);
   else if (site.choice.clip != Clip::none)
     quantize_rows(rows, site.quantizer);
   basis.from(rows);
+  if (!site.scales.empty()) multiply_channels(rows, site.scales);
+  outliers.put_back();
 }
 
 void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch, RoundedBy rounded_by) const {
   const auto pass = std::make_shared<Pass>();
   pass->set.assign(batch.ids.size(), kOrdinary);
+  if (!plan_.prefix.empty()) pass->prefix = prefix_rows(batch, plan_.prefix.size());
   // Before the quantizers: they see what is put in.
   if (plan_.spikes != Spikes::kept || plan_.keys != SpikeKeys::kept) attach_spikes(hooks, pass);
   if (rounded_by == RoundedBy::products) return;
@@ -116,15 +209,19 @@ void SimulatedActivations::attach(Hooks& hooks, const TokenBatch& batch, Rounded
       const SiteQuantizer& site = quantizers_[static_cast<size_t>(kind.site)][static_cast<size_t>(layer)];
       if (site.choice.clip == Clip::none || !has_site(architecture_, kind.site, layer)) continue;
       hooks.intervene(HookPoint{kind.point, layer}.name(),
-                      [this, &site, site_kind = kind.site, layer](const Activation& at) {
+                      [this, &site, pass, site_kind = kind.site, layer](const Activation& at) {
+                        const RowsAside prefix(at, pass->prefix);
                         quantize(site, basis(site_kind, layer), at.values);
+                        prefix.put_back();
                       });
     }
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) attach_templates(hooks, pass);
   for (const Point point : {Point::rot_k, Point::v})
     for (int layer = 0; layer < architecture_.n_layers && plan_.bits_kv > 0; ++layer)
-      hooks.intervene(HookPoint{point, layer}.name(), [this](const Activation& at) {
+      hooks.intervene(HookPoint{point, layer}.name(), [this, pass](const Activation& at) {
+        const RowsAside prefix(at, pass->prefix);
         quantize_heads_dynamic(at.values, plan_.bits_kv, plan_.asymmetric);
+        prefix.put_back();
       });
 }
 
@@ -152,9 +249,13 @@ Int8Inputs SimulatedActivations::int8_inputs(Site site, int layer) const {
 
 std::vector<BlockInt8Inputs> SimulatedActivations::int8_inputs() const {
   const auto no = [](std::string_view why) { fail_usage("products of whole numbers: {}", why); };
+  if (is_balanced(plan_.population)) no("balanced values are brought back before the matrices read them");
   if (is_rotated(plan_.population))
     no("rotated values are turned back before the matrices read them, which are not rotated here");
-  if (is_balanced(plan_.population)) no("balanced values are brought back before the matrices read them");
+  if (plan_.channels == Channels::smoothed)
+    no("smoothed channels are multiplied by their scales before the matrices read them, which do not have them");
+  if (plan_.channels == Channels::split) no("channels with outliers are not rounded");
+  if (!plan_.prefix.empty()) no("the prefix is not rounded");
   if (plan_.keys != SpikeKeys::kept || plan_.bits_kv > 0) no("keys and values stay as they are");
   if (plan_.spikes == Spikes::replaced && !plan_.quantize_templates) no("templates are rounded like all other rows");
   if (architecture_.latent) no("latent attention has layers in between whose inputs have no scales");
@@ -178,8 +279,8 @@ std::optional<SavedInputs> SimulatedActivations::saved_inputs() const {
   constexpr int kBits = 8, kMiddle = 1 << (kBits - 1);
   const bool experts = std::any_of(architecture_.blocks.begin(), architecture_.blocks.end(),
                                    [](const auto& block) { return block.experts; });
-  if (is_rotated(plan_.population) || is_balanced(plan_.population) || experts || architecture_.latent)
-    return std::nullopt;
+  const bool plain = !is_rotated(plan_.population) && plan_.channels == Channels::alike && plan_.prefix.empty();
+  if (!plain || experts || architecture_.latent) return std::nullopt;
   SavedInputs saved{{.bits = kBits, .symmetric = !plan_.asymmetric}};
   std::optional<bool> dynamic;
   for (const SiteKind& kind : site_kinds()) {
@@ -292,6 +393,7 @@ EvaluationPass pass_with(const SimulatedActivations* activations, bool int8) {
   using RoundedBy = SimulatedActivations::RoundedBy;
   if (!activations) return {};
   EvaluationPass pass;
+  pass.prefix = activations->prefix();
   if (int8) pass.int8 = activations->int8_inputs();
   pass.attach = [activations, rounded_by = int8 ? RoundedBy::products : RoundedBy::hooks](
                     Hooks& hooks, const TokenBatch& batch) { activations->attach(hooks, batch, rounded_by); };

@@ -36,6 +36,14 @@ bool has_site(const Architecture& architecture, Site site, int layer) {
   return has_point(architecture, {kKinds[static_cast<size_t>(site)].point, layer});
 }
 
+int64_t site_width(const Architecture& a, Site site) {
+  // By Site.
+  const int64_t widths[kSites] = {a.d_model, a.z_size(), a.d_model, a.mlp_width};
+  bool any = false;
+  for (int layer = 0; layer < a.n_layers; ++layer) any = any || has_site(a, site, layer);
+  return any ? widths[static_cast<size_t>(site)] : 0;
+}
+
 const LinearRole* linear_role(Role role) {
   const auto found =
       std::find_if(kLinear.begin(), kLinear.end(), [&](const LinearRole& row) { return row.role == role; });

@@ -32,6 +32,8 @@ std::span<const SiteKind> site_kinds();
 
 /// Whether block `layer` has the site: mixtures of experts have no down_in, parallel blocks with one norm no mlp_in.
 bool has_site(const Architecture& architecture, Site site, int layer);
+/// Values of a token at the site; 0: no block has it.
+int64_t site_width(const Architecture& architecture, Site site);
 /// A matrix of a block that is a layer of its own, and what it reads.
 struct LinearRole {
   Role role;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 
 #include "base/fail.h"
@@ -45,6 +46,48 @@ struct Tensor {
 std::string set_name(size_t set, std::string_view tensor) { return fmt::format("sets.{}.{}", set, tensor); }
 std::string range_name(Population population, Site site) {
   return fmt::format("ranges.{}.{}", population_name(population), site_kinds()[static_cast<size_t>(site)].name);
+}
+
+std::string channels_name(std::string_view what, Site site) {
+  return fmt::format("channels.{}.{}", what, site_kinds()[static_cast<size_t>(site)].name);
+}
+constexpr std::string_view kWeights = "weights";
+
+/// Channels of a site in all blocks: `values` [n_layers][width], NaN where a block has none.
+void add_channels(std::vector<float>& to, const std::vector<float>& values, int64_t width) {
+  if (values.empty())
+    to.insert(to.end(), static_cast<size_t>(width), std::numeric_limits<float>::quiet_NaN());
+  else
+    to.insert(to.end(), values.begin(), values.end());
+}
+
+int64_t channels_of(const SpikeTemplates& templates, Site site) {
+  size_t width = 0;
+  for (const ChannelRange& range : templates.channels[0][static_cast<size_t>(site)])
+    width = std::max(width, range.highest.size());
+  return static_cast<int64_t>(width);
+}
+
+std::vector<Tensor> channel_tensors(const SpikeTemplates& templates, Site site) {
+  const int64_t width = channels_of(templates, site), layers = templates.n_layers;
+  if (width == 0) return {};
+  std::vector<Tensor> tensors;
+  for (size_t population = 0; population < kChannelPopulations; ++population) {
+    Tensor& tensor = tensors.emplace_back(
+        Tensor{channels_name(population_name(populations()[population]), site), {layers, 2, width}, {}});
+    for (const ChannelRange& range : templates.channels[population][static_cast<size_t>(site)]) {
+      add_channels(tensor.values, range.lowest, width);
+      add_channels(tensor.values, range.highest, width);
+    }
+  }
+  Tensor& weights = tensors.emplace_back(Tensor{channels_name(kWeights, site), {layers, width}, {}});
+  for (int layer = 0; layer < layers; ++layer) {
+    const auto at = static_cast<size_t>(layer);
+    const bool there = !templates.channels[0][static_cast<size_t>(site)][at].highest.empty();
+    add_channels(weights.values, there ? templates.weight_maxima[static_cast<size_t>(site)][at] : std::vector<float>(),
+                 width);
+  }
+  return tensors;
 }
 
 std::string balance_name(const char* what, Site site) {
@@ -109,6 +152,8 @@ std::vector<Tensor> tensors_of(const SpikeTemplates& templates) {
     }
   for (const SiteKind& kind : site_kinds())
     for (Tensor& tensor : balance_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
+  for (const SiteKind& kind : site_kinds())
+    for (Tensor& tensor : channel_tensors(templates, kind.site)) tensors.push_back(std::move(tensor));
   return tensors;
 }
 
@@ -212,6 +257,8 @@ class Reader {
     for (size_t i = 0; i < sets.size(); ++i) templates_.sets.push_back(read_set(i, sets[i]));
     read_ranges();
     if (document.contains("balance_widths")) read_balances(wholes(document, "balance_widths", 0, kMostWidth));
+    if (document.contains("site_widths")) read_channels(wholes(document, "site_widths", 0, kMostWidth));
+    if (document.contains("prefix")) read_prefix(document.at("prefix"));
     return std::move(templates_);
   }
 
@@ -319,7 +366,8 @@ class Reader {
     for (const Population population : populations())
       for (const SiteKind& kind : site_kinds()) {
         const std::string name = range_name(population, kind.site);
-        if (is_balanced(population) && !source_.has(name)) {  // files of before there was a balance
+        const bool later = is_balanced(population) || population == Population::prefixed;
+        if (later && !source_.has(name)) {  // files of before there were such ranges
           templates_.ranges[static_cast<size_t>(population)][static_cast<size_t>(kind.site)].resize(
               static_cast<size_t>(templates_.n_layers));
           continue;
@@ -358,6 +406,50 @@ class Reader {
             fail("{}: \"{}\" has {} in row {}; expected numbers above 0", file_, names[1], factor, layer);
       }
     }
+  }
+
+  void read_channels(const std::vector<int64_t>& widths) {
+    if (widths.size() != kSites) fail("{}: \"site_widths\" should have {} entries, one a site", file_, kSites);
+    const int64_t layers = templates_.n_layers;
+    for (size_t site = 0; site < kSites; ++site) {
+      const int64_t width = widths[site];
+      for (auto& population : templates_.channels) population[site].resize(static_cast<size_t>(layers));
+      templates_.weight_maxima[site].resize(static_cast<size_t>(layers));
+      if (width == 0) continue;
+      const auto kind = static_cast<Site>(site);
+      for (size_t population = 0; population < kChannelPopulations; ++population) {
+        const std::string name = channels_name(population_name(populations()[population]), kind);
+        const std::vector<float> values = source_.read(name, {layers, 2, width});
+        for (int64_t layer = 0; layer < layers; ++layer) {
+          ChannelRange& range = templates_.channels[population][site][static_cast<size_t>(layer)];
+          range.lowest = channels(name, values, 2 * layer, width);
+          range.highest = channels(name, values, 2 * layer + 1, width);
+          if (range.lowest.empty() != range.highest.empty())
+            fail("{}: \"{}\" has but one of two rows for block {}", file_, name, layer);
+        }
+      }
+      const std::string name = channels_name(kWeights, kind);
+      const std::vector<float> values = source_.read(name, {layers, width});
+      for (int64_t layer = 0; layer < layers; ++layer)
+        templates_.weight_maxima[site][static_cast<size_t>(layer)] = channels(name, values, layer, width);
+    }
+  }
+
+  /// A row of `values`; empty where it is NaN, which a block without the site has.
+  std::vector<float> channels(const std::string& name, const std::vector<float>& values, int64_t row,
+                              int64_t width) const {
+    const auto begin = values.begin() + row * width, end = begin + width;
+    if (std::all_of(begin, end, [](float value) { return std::isnan(value); })) return {};
+    if (!std::all_of(begin, end, [](float value) { return std::isfinite(value); }))
+      fail("{}: \"{}\" has a value that is not finite in row {}", file_, name, row);
+    return {begin, end};
+  }
+
+  void read_prefix(const Json& json) {
+    SpikePrefix& prefix = templates_.prefix;
+    prefix.ids = wholes(json, "ids", 0, kMostWidth);
+    prefix.text = json_get<std::string>(json, "text", file_);
+    prefix.spikes = whole(json, "spikes", 0, INT64_MAX);
   }
 
   const std::string file_;
@@ -417,6 +509,12 @@ Json to_json(const SpikeTemplates& templates) {
   if (templates.has_balances()) {
     json["balance_widths"] = Json::array();
     for (const SiteKind& kind : site_kinds()) json["balance_widths"].push_back(balance_width(templates, kind.site));
+  }
+  const SpikePrefix& prefix = templates.prefix;
+  json["prefix"] = {{"ids", prefix.ids}, {"text", prefix.text}, {"spikes", prefix.spikes}};
+  if (templates.has_channels()) {
+    json["site_widths"] = Json::array();
+    for (const SiteKind& kind : site_kinds()) json["site_widths"].push_back(channels_of(templates, kind.site));
   }
   return json;
 }

@@ -26,15 +26,16 @@ std::span<const std::string_view> range_key_names() { return kNames; }
 std::span<const RangeBits> range_bits() { return kBits; }
 
 std::span<const Population> populations() {
-  static constexpr std::array kAll = {Population::ordinary,          Population::all,
-                                      Population::ordinary_rotated,  Population::all_rotated,
-                                      Population::ordinary_balanced, Population::all_balanced};
+  static constexpr std::array kAll = {
+      Population::ordinary,          Population::all,          Population::ordinary_rotated, Population::all_rotated,
+      Population::ordinary_balanced, Population::all_balanced, Population::prefixed};
+  static_assert(kAll.size() == kPopulations);
   return kAll;
 }
 
 std::string_view population_name(Population population) {
   constexpr std::array<std::string_view, kPopulations> kNames = {
-      "ordinary", "all", "ordinary_rotated", "all_rotated", "ordinary_balanced", "all_balanced"};
+      "ordinary", "all", "ordinary_rotated", "all_rotated", "ordinary_balanced", "all_balanced", "prefixed"};
   return kNames[static_cast<size_t>(population)];
 }
 
@@ -49,12 +50,10 @@ bool is_balanced(Population population) {
 std::vector<std::unique_ptr<Rotation>> site_rotations(const Architecture& a, const SpikeTemplates& templates) {
   std::vector<std::unique_ptr<Rotation>> rotations(kSites);
   if (templates.rotation == RotationKind::none) return rotations;
-  // By Site; each with a stream of its own.
-  const int64_t sizes[kSites] = {a.d_model, a.z_size(), a.d_model, a.mlp_width};
+  // Each with a stream of its own.
   for (size_t site = 0; site < kSites; ++site)
-    if (sizes[site] > 0)
-      rotations[site] =
-          std::make_unique<Rotation>(templates.rotation, sizes[site], templates.rotation_seed + (site << 32));
+    if (const int64_t width = site_width(a, static_cast<Site>(site)); width > 0)
+      rotations[site] = std::make_unique<Rotation>(templates.rotation, width, templates.rotation_seed + (site << 32));
   return rotations;
 }
 

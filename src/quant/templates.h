@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "quant/balance.h"
+#include "quant/channel_ranges.h"
 #include "quant/rotation.h"
 #include "quant/site_basis.h"
 #include "quant/sites.h"
@@ -65,8 +66,11 @@ enum class Population : uint8_t {
   all_rotated,
   ordinary_balanced,
   all_balanced,
+  prefixed,  ///< all tokens of windows that stand behind the prefix (SpikeTemplates::prefix), whose own do not count
 };
-inline constexpr size_t kPopulations = 6;
+inline constexpr size_t kPopulations = 7;
+/// Those of the first so many whose channels are known one by one.
+inline constexpr size_t kChannelPopulations = 2;
 /// All, in order; and what each is called: "ordinary", ...
 std::span<const Population> populations();
 std::string_view population_name(Population population);
@@ -102,6 +106,13 @@ struct CalibrationInfo {
   std::string dtype, command, version;
 };
 
+/// Tokens that stand in front of every window, so that spikes are theirs (PrefixQuant, arXiv 2410.05265).
+struct SpikePrefix {
+  std::vector<int64_t> ids;  ///< empty: none was asked for, or there are no spikes to choose by
+  std::string text;          ///< that the ids spell
+  int64_t spikes = 0;        ///< tokens of the windows that have a spike nevertheless
+};
+
 struct SpikeTemplates {
   CalibrationInfo info;
   int64_t n_layers = 0, d_model = 0;
@@ -112,7 +123,11 @@ struct SpikeTemplates {
   std::vector<BirthEvidence> blocks;                                            ///< [n_layers]
   std::vector<TemplateSet> sets;                                                ///< by birth; empty: not applicable
   std::array<std::array<std::vector<SiteRange>, kSites>, kPopulations> ranges;  ///< [population][site][n_layers]
-
+  SpikePrefix prefix;
+  /// Of single channels, [population][site][n_layers]; empty: of a file that has none.
+  std::array<std::array<std::vector<ChannelRange>, kSites>, kChannelPopulations> channels;
+  /// [site][n_layers][width] reading_maxima(); empty as the channels are.
+  std::array<std::vector<std::vector<float>>, kSites> weight_maxima;
   std::array<std::vector<ChannelBalance>, kSites> balances;  ///< [site][n_layers]; empty: none
 
   bool has_balances() const { return !balances[0].empty(); }
@@ -121,6 +136,11 @@ struct SpikeTemplates {
   }
   SiteRange& range(Population population, Site site, int layer) {
     return ranges[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
+  }
+  bool has_channels() const { return !weight_maxima[0].empty(); }
+  /// Only with has_channels(), and of the first kChannelPopulations.
+  const ChannelRange& channel_range(Population population, Site site, int layer) const {
+    return channels[static_cast<size_t>(population)][static_cast<size_t>(site)][static_cast<size_t>(layer)];
   }
 };
 

@@ -8,14 +8,17 @@
 #include "base/utf8.h"
 #include "model/runner.h"
 #include "quant/batch_progress.h"
+#include "quant/prefix.h"
 #include "text/characters.h"
 
 namespace spikescope {
 namespace {
 
-std::vector<ChoiceIds> encode_question(const ZeroShot& model, const TaskRows& rows, size_t question) {
+/// `prefix`: so many tokens stand in front of each choice.
+std::vector<ChoiceIds> encode_question(const ZeroShot& model, const TaskRows& rows, size_t question, size_t prefix) {
   std::vector<ChoiceIds> choices;
-  const int64_t context = model.weights.architecture().context_length;
+  int64_t context = model.weights.architecture().context_length;
+  if (context > 0) context = std::max<int64_t>(1, context - static_cast<int64_t>(prefix));
   for (const Choice& choice : rows.questions[question].choices) {
     try {
       choices.push_back(encode_choice(choice, model.tokenizer, model.bos, context));
@@ -67,15 +70,17 @@ void score_questions(const ZeroShot& model, const TaskRows& rows, std::vector<Ch
     const size_t first = scores.size();
     QuestionBatch batch;
     for (size_t next = first; next < count && (next == first || batch.rows() < pass.batch_tokens); ++next)
-      batch.add(encode_question(model, rows, next));
+      batch.add(encode_question(model, rows, next, pass.prefix.size()));
+    const TokenBatch tokens = with_prefix(batch.tokens(), pass.prefix);
     Hooks hooks;
-    if (pass.attach) pass.attach(hooks, batch.tokens());
+    if (pass.attach) pass.attach(hooks, tokens);
     BatchProgress observer(pass, share(first - begin), share(static_cast<size_t>(batch.questions())));
     RunOptions options;
     options.predictions = batch.predictions();
     options.int8 = pass.int8;
-    for (ChoiceScores& found :
-         batch.scores(run_model(model.weights, batch.tokens(), hooks, observer, options).losses)) {
+    const std::vector<int64_t> places = own_rows(prefix_rows(tokens, pass.prefix.size()));
+    for (Prediction& prediction : options.predictions) prediction.row = places[static_cast<size_t>(prediction.row)];
+    for (ChoiceScores& found : batch.scores(run_model(model.weights, tokens, hooks, observer, options).losses)) {
       check_finite(found, rows, scores.size());
       scores.push_back(std::move(found));
     }

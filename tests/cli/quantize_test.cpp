@@ -242,6 +242,107 @@ TEST_F(Quantize, ASavedModelIsEvaluatedAsItWasMeasured) {
   expect_failure(evaluate(), 1, "version 2");
 }
 
+TEST_F(Quantize, SmoothsChannelsByWhatTheFlagSays) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const auto loss = [&](std::vector<std::string> how) {
+    how.emplace_back("--json");
+    const ProgramResult result = quantize(how);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return parse_json(result.out, "standard output").at("rows").at(1).at("nll").get<double>();
+  };
+  const double half = loss({"--method", "smoothquant"});
+  EXPECT_EQ(loss({"--method", "smoothquant", "--smooth", "0.5"}), half);
+  EXPECT_NE(loss({"--method", "smoothquant", "--smooth", "0.9"}), half);
+  EXPECT_NE(loss({"--method", "smoothquant", "--asymmetric"}), half);
+  EXPECT_NE(loss({"--method", "naive"}), half);
+  const Json replaced = parse_json(quantize({"--method", "smoothquant-insertquant", "--json"}).out, "standard output");
+  EXPECT_LT(replaced.at("rows").at(1).at("blocks").at(1).at("largest_h").get<double>(), 100.0) << "no spike is written";
+  EXPECT_NE(replaced.at("rows").at(1).at("nll"), half);
+  expect_failure(quantize({"--method", "smoothquant", "--smooth", "1.5"}), 2, "--smooth");
+  expect_failure(quantize({"--method", "smoothquant", "--bits-weight", "4", "--group", "8"}), 2,
+                 "smoothing gives them");
+  expect_failure(quantize({"--method", "smoothquant", "--override", "o_in=mse"}), 2, "the clip 'mse'");
+}
+
+TEST_F(Quantize, LeavesChannelsWithOutliersOut) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const auto row = [&](std::vector<std::string> how) {
+    how.emplace_back("--json");
+    const ProgramResult result = quantize(how);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return parse_json(result.out, "standard output").at("rows").at(1);
+  };
+  const Json none = row({"--method", "outlier-split", "--outliers", "1e9"});
+  EXPECT_EQ(none.at("nll"), row({"--method", "dynamic"}).at("nll")) << "no channel is left out";
+  EXPECT_FALSE(none.contains("share_of_outliers"));
+  const Json all = row({"--method", "outlier-split", "--outliers", "1e-9", "--bits-activation", "2"});
+  EXPECT_NEAR(all.at("dnll").get<double>(), 0.0, 1e-6) << "all are, but for those that are always 0";
+  EXPECT_GT(all.at("share_of_outliers").get<double>(), 0.9);
+  const Json some = row({"--method", "outlier-split"});
+  EXPECT_GT(some.at("share_of_outliers").get<double>(), 0.0);
+  EXPECT_LT(some.at("share_of_outliers").get<double>(), 0.9);
+  EXPECT_NE(some.at("nll"), none.at("nll"));
+  expect_failure(quantize({"--method", "outlier-split", "--outliers", "0"}), 2, "--outliers");
+}
+
+TEST_F(Quantize, PutsThePrefixInFrontOfEveryWindow) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const Json shown = parse_json(run_program({"templates", "show", path("t.safetensors"), "--json"}).out, "output");
+  EXPECT_EQ(shown.at("prefix").at("ids"), Json({1}));
+  EXPECT_EQ(shown.at("prefix").at("text"), "A");
+  EXPECT_EQ(shown.at("prefix").at("spikes"), 12);
+  EXPECT_EQ(shown.at("ranges").at("prefixed").at("o_in").at(1).at("rows"), 12 * 32);
+  EXPECT_THAT(run_program({"templates", "show", path("t.safetensors")}).out, HasSubstr("prefix \"A\" (id 1)"));
+  const ProgramResult result =
+      quantize({"--method", "prefix", "--method", "prefixquant", "--method", "prefixquant-absmax", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json rows = parse_json(result.out, "standard output").at("rows");
+  ASSERT_EQ(rows.size(), 4u);
+  for (size_t row = 1; row < 4; ++row) {
+    EXPECT_EQ(rows.at(row).at("prefix"), Json({{"ids", {1}}, {"text", "A"}}));
+    for (size_t other = 0; other < row; ++other) EXPECT_NE(rows.at(row).at("nll"), rows.at(other).at("nll"));
+  }
+  EXPECT_TRUE(rows.at(1).at("bits_activation").is_null());
+
+  ASSERT_EQ(calibrate("t.safetensors", "12", {"--prefix", "20,1"}).exit_code, 0);
+  const Json other = parse_json(quantize({"--method", "prefix", "--json"}).out, "standard output").at("rows").at(1);
+  EXPECT_EQ(other.at("prefix").at("text"), "TA");
+  EXPECT_NE(other.at("nll"), rows.at(1).at("nll"));
+
+  expect_failure(calibrate("x.safetensors", "12", {"--prefix", "A"}), 2, "token ids with commas");
+  expect_failure(calibrate("x.safetensors", "12", {"--prefix", "64"}), 1, "id 64");
+  ASSERT_EQ(calibrate("t.safetensors", "12", {"--prefix", "none"}).exit_code, 0);
+  expect_failure(quantize({"--method", "prefixquant"}), 2, "--prefix auto");
+  EXPECT_THAT(quantize({"--compare"}).out, AllOf(Not(HasSubstr("prefix")), HasSubstr("smoothquant")));
+}
+
+TEST_F(Quantize, ASavedModelIsEvaluatedBehindItsPrefix) {
+  ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
+  const ProgramResult saved = quantize(
+      {"--bits-weight", "8", "--group", "channel", "--method", "prefixquant", "--save", path("saved"), "--json"});
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  const Json row = parse_json(saved.out, "standard output").at("rows").at(1);
+  const auto evaluate = [&](const std::string& length) {
+    return run_program({"evaluate", "--model", path("saved"), "--text", path("text"), "--length", length, "--json"});
+  };
+  const ProgramResult evaluated = evaluate("32");
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_NEAR(parse_json(evaluated.out, "standard output").at("nll").get<double>(), row.at("nll").get<double>(), 1e-9);
+  expect_failure(evaluate("512"), 2, "its prefix takes 1");
+
+  // Recipes of before there were outliers and smoothing.
+  Json recipe = read_json_file(folder_ / "saved/spikescope.json");
+  EXPECT_EQ(recipe.at("activations").at("smooth"), 0.5);
+  recipe["activations"].erase("smooth");
+  recipe["activations"].erase("outliers");
+  testing::write_text(folder_ / "saved/spikescope.json", recipe.dump());
+  EXPECT_EQ(parse_json(evaluate("32").out, "standard output").at("nll"),
+            parse_json(evaluated.out, "standard output").at("nll"));
+  recipe["activations"]["smooth"] = 2;
+  testing::write_text(folder_ / "saved/spikescope.json", recipe.dump());
+  expect_failure(evaluate("32"), 2, "--smooth 2");
+}
+
 TEST_F(Quantize, ComputesInWholeNumbersWhatItSimulates) {
   ASSERT_EQ(calibrate("t.safetensors").exit_code, 0);
   const std::vector<std::string> real = {"--bits-weight", "8", "--real"};
@@ -313,7 +414,10 @@ TEST_F(Quantize, ComparesWeightsAndActivationsInOneTable) {
   const Json rows = read_json_file(folder_ / "table.json").at("rows");
   size_t with_weights = 0;
   for (const Json& row : rows) with_weights += row.at("bits_weight") == 4;
-  EXPECT_EQ(2 * with_weights, rows.size()) << "every method with weights as they are, and quantized";
+  size_t smoothed = 0;
+  for (const Json& row : rows) smoothed += row.at("method").get<std::string>().starts_with("smoothquant");
+  EXPECT_EQ(smoothed, 2u) << "with weights as they are";
+  EXPECT_EQ(2 * with_weights, rows.size() - smoothed) << "all others with weights as they are, and quantized";
 }
 
 TEST_F(Quantize, LeavesATableAPageAndWhatTheReportShows) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 #include <random>
 
 #include "../error_of.h"
@@ -13,6 +14,7 @@
 #include "io/output_file.h"
 #include "quant/activation_losses.h"
 #include "quant/calibrate.h"
+#include "quant/prefix.h"
 #include "quant/template_file.h"
 
 namespace spikescope {
@@ -54,10 +56,25 @@ class InsertQuant : public ::testing::Test {
     return Checkpoint::open(folder_ / "model");
   }
   SpikeTemplates calibrated(const Checkpoint& checkpoint) {
+    return calibrated(checkpoint, windows(6, 40, 1), {.rotation = RotationKind::hadamard});
+  }
+  SpikeTemplates calibrated(const Checkpoint& checkpoint, const TokenBatch& batch,
+                            const CalibrationSettings& settings) {
     CalibrationInfo info;
     info.model_sha256 = checkpoint.sha256();
-    return calibrate(checkpoint.weights(), windows(6, 40, 1), info, {.rotation = RotationKind::hadamard},
-                     [](double, const std::string&) {});
+    return calibrate(checkpoint.weights(), batch, info, settings, [](double, const std::string&) {});
+  }
+  /// What a pass shows at a point, with the plan's quantizers or as it is: [rows * 16].
+  std::vector<float> values_at(const std::string& point, const Checkpoint& checkpoint, const TokenBatch& batch,
+                               const SpikeTemplates* templates = nullptr, const ActivationPlan& plan = {}) {
+    testing::Recorder recorder(batch);
+    Hooks hooks;
+    std::optional<SimulatedActivations> activations;
+    if (templates) activations.emplace(checkpoint.architecture(), *templates, plan).attach(hooks, batch);
+    hooks.observe(point, recorder.observer());
+    PassObserver none;
+    run_model(checkpoint.weights(), batch, hooks, none);
+    return recorder.at(point).values;
   }
   LossesOfPass run(const LossComparison& comparison, const Checkpoint& checkpoint, const SpikeTemplates& templates,
                    ActivationPlan plan) {
@@ -147,7 +164,7 @@ TEST_F(InsertQuant, ChannelsAreBalancedByOrdinaryTokens) {
             10.0f * ordinary[RangeKey::absmax]);
 
   // At 16 bits the basis makes no difference.
-  const LossComparison comparison(checkpoint->weights(), windows(8, 32, 2), [](double) {});
+  const LossComparison comparison(checkpoint->weights(), text_windows(8, 32, 2), [](double) {});
   const auto loss_of = [&](const char* method, int bits) {
     return comparison
         .row(run(comparison, *checkpoint, templates, plan_of(find_activation_method(method), bits, templates)))
@@ -227,7 +244,8 @@ TEST_F(InsertQuant, NotApplicableWithoutSpikes) {
 
 TEST_F(InsertQuant, FilesKeepEverything) {
   const auto checkpoint = open(0.5f);
-  const SpikeTemplates templates = calibrated(*checkpoint);
+  const SpikeTemplates templates =
+      calibrated(*checkpoint, windows(6, 40, 1), {.rotation = RotationKind::hadamard, .prefix = {{1, 20}}});
   for (const char* name : {"t.safetensors", "t.h5"}) {
     write_templates(templates, folder_ / name);
     const SpikeTemplates read = read_templates(folder_ / name);
@@ -238,6 +256,18 @@ TEST_F(InsertQuant, FilesKeepEverything) {
     EXPECT_EQ(read.sets[0].mlp_in, templates.sets[0].mlp_in);
     EXPECT_EQ(read.sets[0].residual, templates.sets[0].residual);
     EXPECT_EQ(read.sets[0].final_out, templates.sets[0].final_out);
+    EXPECT_EQ(read.prefix.ids, templates.prefix.ids);
+    EXPECT_EQ(read.prefix.spikes, templates.prefix.spikes);
+    EXPECT_EQ(read.weight_maxima, templates.weight_maxima);
+    for (const Population population : {Population::ordinary, Population::all})
+      for (const SiteKind& kind : site_kinds())
+        for (int layer = 0; layer < 4; ++layer) {
+          const ChannelRange &found = read.channel_range(population, kind.site, layer),
+                             &expected = templates.channel_range(population, kind.site, layer);
+          EXPECT_EQ(found.lowest, expected.lowest);
+          EXPECT_EQ(found.highest, expected.highest);
+          EXPECT_EQ(found.highest.size(), kind.site == Site::down_in ? 24u : 16u);
+        }
     for (size_t site = 0; site < kSites; ++site)
       for (size_t layer = 0; layer < 4; ++layer) {
         EXPECT_EQ(read.balances[site][layer].means, templates.balances[site][layer].means);
@@ -276,6 +306,11 @@ TEST_F(InsertQuant, HostileFilesAreRefused) {
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].attn_in.resize(32); }), HasSubstr("[2, 16]"));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.sets[0].residual[3] = std::nanf(""); }), HasSubstr("not finite at 3"));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.blocks.pop_back(); }), HasSubstr("4 entries"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.channels[1][2][3].highest[5] = std::nanf(""); }),
+              AllOf(HasSubstr("channels.all.mlp_in"), HasSubstr("not finite")));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.channels[0][1][0].lowest.assign(16, std::nanf("")); }),
+              HasSubstr("one of two rows"));
+  EXPECT_THAT(changed([](SpikeTemplates& t) { t.prefix.ids = {-3}; }), HasSubstr("\"ids\""));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.balances[1][2].factors[3] = 0.0f; }),
               AllOf(HasSubstr("balance.factors.o_in"), HasSubstr("row 2")));
   EXPECT_THAT(changed([](SpikeTemplates& t) { t.balances[3][0].means[3] = std::nanf(""); }),
@@ -294,6 +329,226 @@ TEST_F(InsertQuant, HostileFilesAreRefused) {
   EXPECT_THAT(simulated([](SiteRange& r) { r[RangeKey::mse8] = std::nanf(""); }, 8), HasSubstr("o_in of block 2"));
   EXPECT_THAT(simulated([](SiteRange& r) { r[RangeKey::rows] = 0.0f; }, 8), HasSubstr("no samples"));
   EXPECT_THAT(simulated([](SiteRange&) {}, 7), HasSubstr("8, 6 and 4 bits"));
+}
+
+TEST_F(InsertQuant, FilesOfBeforeThereWereChannelsAndPrefixesAreRead) {
+  const auto checkpoint = open(0.5f);
+  const SpikeTemplates templates = calibrated(*checkpoint);
+  write_templates(templates, folder_ / "new.safetensors");
+  const SafetensorsFile whole = read_safetensors(folder_ / "new.safetensors");
+  Json document = parse_json(whole.metadata.at("templates"), "document");
+  document.erase("prefix");
+  document.erase("site_widths");
+  std::vector<TensorToWrite> tensors;
+  for (const TensorInfo& tensor : whole.tensors.tensors())
+    if (!tensor.name.starts_with("channels.") && !tensor.name.starts_with("ranges.prefixed"))
+      tensors.push_back({tensor.name, tensor.shape, "F32", tensor.bytes});
+  write_safetensors(folder_ / "old.safetensors", tensors,
+                    {{"format", "spikescope-templates"}, {"version", "1"}, {"templates", document.dump()}});
+  const SpikeTemplates old = read_templates(folder_ / "old.safetensors");
+  EXPECT_EQ(old.range(Population::all, Site::o_in, 2).values[1],
+            templates.range(Population::all, Site::o_in, 2).values[1]);
+  plan_of(find_activation_method("insertquant"), 8, old);
+  for (const char* method : {"smoothquant", "smoothquant-insertquant", "outlier-split"})
+    EXPECT_THAT(error_of([&] { plan_of(find_activation_method(method), 8, old); }),
+                AllOf(HasSubstr(method), HasSubstr("ranges of single channels"), HasSubstr("spikescope templates")));
+  for (const char* method : {"prefix", "prefixquant", "prefixquant-absmax"})
+    EXPECT_THAT(error_of([&] { plan_of(find_activation_method(method), 8, old); }),
+                AllOf(HasSubstr(method), HasSubstr("--prefix auto")));
+}
+
+TEST_F(InsertQuant, ChannelsHaveTheEndsOfTheirValues) {
+  const auto checkpoint = open(1.0f);
+  const TokenBatch batch = windows(6, 40, 1);
+  const SpikeTemplates templates = calibrated(*checkpoint);
+  for (const int layer : {0, 2}) {
+    const std::vector<float> values = values_at("blocks." + std::to_string(layer) + ".ln2.out", *checkpoint, batch);
+    for (const bool ordinary : {false, true}) {
+      const ChannelRange& range =
+          templates.channel_range(ordinary ? Population::ordinary : Population::all, Site::mlp_in, layer);
+      std::vector<float> lowest(16), highest(16);
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (ordinary && batch.ids[i / 16] == testing::kSpikeToken) continue;
+        lowest[i % 16] = std::min(lowest[i % 16], values[i]);
+        highest[i % 16] = std::max(highest[i % 16], values[i]);
+      }
+      for (size_t channel = 0; channel < 16; ++channel) {
+        EXPECT_NEAR(range.lowest[channel], lowest[channel], 1e-5) << layer << " " << ordinary << " " << channel;
+        EXPECT_NEAR(range.highest[channel], highest[channel], 1e-5) << layer << " " << ordinary << " " << channel;
+      }
+    }
+  }
+  EXPECT_EQ(templates.weight_maxima[1][2], reading_maxima(checkpoint->weights(), Site::o_in, 2));
+}
+
+TEST_F(InsertQuant, SmoothedChannelsAreRoundedInTheirOwnUnits) {
+  const auto checkpoint = open(1.0f);
+  const TokenBatch batch = windows(6, 40, 1);
+  const SpikeTemplates templates = calibrated(*checkpoint);
+  // What the first block reads does not depend on what is quantized behind it.
+  const std::vector<float> plain = values_at("blocks.0.ln1.out", *checkpoint, batch);
+  const ChannelRange& range = templates.channel_range(Population::all, Site::attn_in, 0);
+  for (const bool asymmetric : {false, true}) {
+    ActivationPlan plan = plan_of(find_activation_method("smoothquant"), 8, templates);
+    plan.smooth = 0.75;
+    plan.asymmetric = asymmetric;
+    const std::vector<float> rounded = values_at("blocks.0.ln1.out", *checkpoint, batch, &templates, plan);
+    double low = 0.0, high = 0.0;
+    std::vector<double> scales;
+    for (size_t j = 0; j < 16; ++j) {
+      const double most = std::max(-range.lowest[j], range.highest[j]);
+      scales.push_back(std::pow(most, 0.75) / std::pow(double{templates.weight_maxima[0][0][j]}, 0.25));
+      low = std::min(low, range.lowest[j] / scales[j]);
+      high = std::max(high, range.highest[j] / scales[j]);
+    }
+    const double step = asymmetric ? (high - low) / 255.0 : std::max(-low, high) / 127.5;
+    for (size_t i = 0; i < plain.size(); ++i) {
+      const double unit = step * scales[i % 16];
+      if (unit == 0.0) {  // a channel that is always 0
+        EXPECT_EQ(rounded[i], 0.0f) << i << " " << asymmetric;
+        continue;
+      }
+      EXPECT_LE(std::abs(rounded[i] - plain[i]), 0.501 * unit) << i << " " << asymmetric;
+      EXPECT_NEAR(rounded[i] / unit, std::nearbyint(rounded[i] / unit), 1e-3) << i << " " << asymmetric;
+    }
+    EXPECT_NE(rounded, plain);
+  }
+}
+
+TEST_F(InsertQuant, ChannelsWithOutliersStayAsTheyAre) {
+  const auto checkpoint = open(1.0f);
+  const TokenBatch batch = windows(6, 40, 1);
+  const SpikeTemplates templates = calibrated(*checkpoint);
+  ActivationPlan plan = plan_of(find_activation_method("outlier-split"), 8, templates);
+  EXPECT_EQ(plan.outliers, 6.0);
+  plan.outliers = 2.5;
+  const std::vector<int64_t> outliers =
+      outlier_channels(templates.channel_range(Population::all, Site::attn_in, 0), plan.outliers);
+  ASSERT_FALSE(outliers.empty());
+  ASSERT_LT(outliers.size(), 16u);
+  const std::vector<float> plain = values_at("blocks.0.ln1.out", *checkpoint, batch);
+  const std::vector<float> rounded = values_at("blocks.0.ln1.out", *checkpoint, batch, &templates, plan);
+  for (size_t token = 0; token < batch.ids.size(); ++token) {
+    const auto is_outlier = [&](size_t channel) {
+      return std::find(outliers.begin(), outliers.end(), static_cast<int64_t>(channel)) != outliers.end();
+    };
+    float most = 0.0f;
+    for (size_t j = 0; j < 16; ++j)
+      if (!is_outlier(j)) most = std::max(most, std::abs(plain[token * 16 + j]));
+    const Quantizer quantizer = Quantizer::symmetric(8, most);
+    for (size_t j = 0; j < 16; ++j) {
+      const float value = plain[token * 16 + j];
+      EXPECT_EQ(rounded[token * 16 + j], is_outlier(j) ? value : quantizer(value)) << token << " " << j;
+    }
+  }
+  // A static scale for the rest leaves the outliers out as well.
+  for (auto& layers : plan.choices)
+    for (SiteChoice& choice : layers) choice.clip = Clip::absmax;
+  const std::vector<float> fixed = values_at("blocks.0.ln1.out", *checkpoint, batch, &templates, plan);
+  for (size_t i = 0; i < fixed.size(); ++i)
+    EXPECT_LE(std::abs(fixed[i] - plain[i]), 2.5f / 127.5f * 0.501f) << "steps of at most the threshold";
+  for (auto& layers : plan.choices)
+    for (SiteChoice& choice : layers) choice.clip = Clip::mse;
+  EXPECT_THAT(error_of([&] { SimulatedActivations(checkpoint->architecture(), templates, plan); }),
+              HasSubstr("the clip 'mse'"));
+}
+
+TEST_F(InsertQuant, ThePrefixIsChosenAmongSpikeTokensAndRangesAreTakenBehindIt) {
+  const auto checkpoint = open(1.0f);
+  const SpikeTemplates found = calibrated(*checkpoint, windows(6, 40, 1), {.prefix = std::nullopt});
+  EXPECT_THAT(found.prefix.ids, ElementsAre(testing::kSpikeToken));
+  EXPECT_EQ(found.prefix.spikes, 7) << "this token has a spike wherever it stands";
+  EXPECT_GT(found.range(Population::prefixed, Site::down_in, 0)[RangeKey::absmax], 6000.0f);
+
+  // Windows without it, behind it: what the prefix has does not count.
+  TokenBatch ordinary = windows(6, 40, 1);
+  for (int64_t& id : ordinary.ids)
+    if (id == testing::kSpikeToken) id = 30;
+  const SpikeTemplates given = calibrated(*checkpoint, ordinary, {.prefix = {{testing::kSpikeToken}}});
+  EXPECT_THAT(given.sets, IsEmpty());
+  EXPECT_EQ(given.prefix.spikes, 0);
+  const SiteRange& behind = given.range(Population::prefixed, Site::down_in, 0);
+  EXPECT_LT(behind[RangeKey::absmax], 100.0f);
+  EXPECT_EQ(behind[RangeKey::rows], 240.0f);
+  // The first block's first site sees no other tokens: as without a prefix.
+  EXPECT_EQ(given.range(Population::prefixed, Site::attn_in, 0)[RangeKey::absmax],
+            given.range(Population::all, Site::attn_in, 0)[RangeKey::absmax]);
+  EXPECT_NE(given.range(Population::prefixed, Site::attn_in, 1)[RangeKey::absmax],
+            given.range(Population::all, Site::attn_in, 1)[RangeKey::absmax]);
+
+  // Whole contexts leave no room.
+  EXPECT_THAT(calibrated(*checkpoint, windows(1, 512, 1), {.prefix = std::nullopt}).prefix.ids, IsEmpty());
+  EXPECT_THAT(error_of([&] { calibrated(*checkpoint, windows(1, 512, 1), {.prefix = {{1}}}); }),
+              HasSubstr("context is 512"));
+  EXPECT_THAT(error_of([&] { calibrated(*checkpoint, windows(1, 40, 1), {.prefix = {{64}}}); }), HasSubstr("id 64"));
+}
+
+TEST_F(InsertQuant, ProgressGoesOnFromPassToPass) {
+  const auto checkpoint = open(1.0f);
+  for (const RotationKind rotation : {RotationKind::none, RotationKind::hadamard})
+    for (const auto& prefix : {std::optional<std::vector<int64_t>>(), std::optional(std::vector<int64_t>())}) {
+      std::vector<double> fractions;
+      std::vector<std::string> parts;
+      calibrate(checkpoint->weights(), windows(6, 40, 1), {}, {.rotation = rotation, .prefix = prefix},
+                [&](double fraction, const std::string& part) {
+                  fractions.push_back(fraction);
+                  if (parts.empty() || parts.back() != part) parts.push_back(part);
+                });
+      EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+      EXPECT_DOUBLE_EQ(fractions.back(), 1.0);
+      EXPECT_EQ(parts.size(), 2u + (rotation != RotationKind::none) + !prefix);
+    }
+}
+
+TEST_F(InsertQuant, ThePrefixIsNotQuantizedAndDoesNotCount) {
+  const auto checkpoint = open(1.0f);
+  TokenBatch batch = windows(4, 32, 5);
+  for (int64_t& id : batch.ids)
+    if (id == testing::kSpikeToken) id = 30;
+  const SpikeTemplates templates = calibrated(*checkpoint, windows(6, 40, 1), {.prefix = {{testing::kSpikeToken, 20}}});
+  const TokenBatch prefixed = with_prefix(batch, templates.prefix.ids);
+  const std::vector<uint8_t> of_prefix = prefix_rows(prefixed, 2);
+  const ActivationPlan plan = plan_of(find_activation_method("prefixquant"), 8, templates);
+  const Quantizer quantizer =
+      Quantizer::symmetric(8, templates.range(Population::prefixed, Site::attn_in, 0)[RangeKey::mse8]);
+  const std::vector<float> plain = values_at("blocks.0.ln1.out", *checkpoint, prefixed),
+                           rounded = values_at("blocks.0.ln1.out", *checkpoint, prefixed, &templates, plan);
+  for (size_t i = 0; i < plain.size(); ++i)
+    EXPECT_EQ(rounded[i], of_prefix[i / 16] ? plain[i] : quantizer(plain[i])) << i;
+  // Nor further on, where it would have changed: no quantized token stands before the prefix.
+  const std::vector<float> later = values_at("blocks.3.ln1.out", *checkpoint, prefixed),
+                           changed = values_at("blocks.3.ln1.out", *checkpoint, prefixed, &templates, plan);
+  for (size_t i = 0; i < later.size(); ++i) {
+    if (!of_prefix[i / 16]) continue;
+    EXPECT_EQ(changed[i], later[i]) << i;
+  }
+  EXPECT_NE(changed, later);
+
+  // Neither are its keys and values.
+  ActivationPlan cached = plan_of(find_activation_method("prefix"), 8, templates);
+  cached.bits_kv = 2;
+  const std::vector<float> keys = values_at("blocks.0.attn.rot_k", *checkpoint, prefixed),
+                           rounded_keys = values_at("blocks.0.attn.rot_k", *checkpoint, prefixed, &templates, cached);
+  ASSERT_EQ(keys.size(), of_prefix.size() * 8);
+  for (size_t i = 0; i < keys.size(); ++i)
+    if (of_prefix[i / 8]) EXPECT_EQ(rounded_keys[i], keys[i]) << i;
+  EXPECT_NE(rounded_keys, keys);
+
+  const TextWindows text{.length = 32, .ids = batch.ids, .bytes = std::vector<int64_t>(4, 31)};
+  const LossComparison comparison(checkpoint->weights(), text, [](double) {});
+  const LossesOfPass pass =
+      run(comparison, *checkpoint, templates, plan_of(find_activation_method("prefix"), 8, templates));
+  PassObserver none;
+  const std::vector<float> losses = run_model(checkpoint->weights(), prefixed, {}, none, {.losses = true}).losses;
+  for (size_t window = 0; window < 4; ++window) {
+    double sum = 0.0;
+    for (size_t row = 2; row < 33; ++row) sum += losses[window * 34 + row];
+    EXPECT_NEAR(pass.windows[window].nll, sum / 31.0, 1e-5);
+    EXPECT_NEAR(pass.windows[window].position0, losses[window * 34 + 2], 1e-6);
+    EXPECT_NE(pass.windows[window].nll, comparison.reference().windows[window].nll);
+  }
+  EXPECT_LT(pass.largest_h[0], 100.0) << "the prefix's spike is not the text's";
+  EXPECT_EQ(pass.new_spike_tokens, 0);
 }
 
 TEST_F(InsertQuant, OverridesTakeThePlaceOfTheMethodsChoices) {

@@ -308,6 +308,10 @@ TEST_F(Int8Pass, IsRefusedWhereItCannotBe) {
   EXPECT_EQ(refused("insertquant", 8, as_it_is), "");
   EXPECT_EQ(refused("insertquant", 4, as_it_is), "");
   EXPECT_THAT(refused("rotation", 8, as_it_is), HasSubstr("rotated"));
+  EXPECT_THAT(refused("balanced", 8, as_it_is), HasSubstr("balanced"));
+  EXPECT_THAT(refused("smoothquant", 8, as_it_is), HasSubstr("smoothed channels"));
+  EXPECT_THAT(refused("outlier-split", 8, as_it_is), HasSubstr("channels with outliers"));
+  EXPECT_THAT(refused("naive", 8, [](ActivationPlan& plan) { plan.prefix = {1}; }), HasSubstr("the prefix"));
   EXPECT_THAT(refused("insertquant-absmax", 9, as_it_is), AllOf(HasSubstr("attn_in of block 0"), HasSubstr("9 bits")));
   EXPECT_THAT(refused("insertquant", 8, [](ActivationPlan& plan) { plan.quantize_templates = false; }),
               HasSubstr("templates are rounded"));
@@ -339,11 +343,15 @@ TEST(SavedInputs, AreReadBackAsTheyWere) {
     plan.asymmetric = asymmetric;
     return SimulatedActivations(before->architecture(), templates, plan).saved_inputs();
   };
-  EXPECT_FALSE(inputs_of("rotation", 8, false));
+  for (const char* method : {"rotation", "balanced", "smoothquant", "outlier-split"})
+    EXPECT_FALSE(inputs_of(method, 8, false)) << method;
   EXPECT_FALSE(inputs_of("naive", 6, false));
   ActivationPlan mixed = plan_of(find_activation_method("naive"), 8, templates);
   mixed.choices[static_cast<size_t>(Site::down_in)][1].clip = Clip::dynamic;
   EXPECT_FALSE(SimulatedActivations(before->architecture(), templates, mixed).saved_inputs());
+  ActivationPlan behind = plan_of(find_activation_method("naive"), 8, templates);
+  behind.prefix = {1};
+  EXPECT_FALSE(SimulatedActivations(before->architecture(), templates, behind).saved_inputs());
   EXPECT_FALSE(inputs_of("templates", 8, false));
   for (const char* method : {"naive", "insertquant", "dynamic"})
     for (const bool asymmetric : {false, true}) {

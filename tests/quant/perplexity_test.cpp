@@ -116,6 +116,22 @@ TEST_F(Windows, AreMeasuredInBatchesToTheSameBits) {
   EXPECT_EQ(resumed[4].nll, once[4].nll);
 }
 
+TEST_F(Windows, StandBehindAPrefixThatDoesNotCount) {
+  const TextWindows cut = windows(10, 3);
+  const std::vector<WindowLoss> behind = losses(cut, {.prefix = {1, 5}});
+  ASSERT_EQ(behind.size(), 3u);
+  for (int64_t window = 0; window < 3; ++window) {
+    TokenBatch batch{{1, 5}, {0, 12}};
+    batch.ids.insert(batch.ids.end(), cut.ids.begin() + 10 * window, cut.ids.begin() + 10 * (window + 1));
+    PassObserver none;
+    const std::vector<float> all = run_model(checkpoint_->weights(), batch, {}, none, {.losses = true}).losses;
+    double sum = 0.0;
+    for (size_t row = 2; row < 11; ++row) sum += static_cast<double>(all[row]);
+    EXPECT_NEAR(behind[static_cast<size_t>(window)].nll, sum / 9.0, 1e-6);
+    EXPECT_NEAR(behind[static_cast<size_t>(window)].position0, all[2], 1e-6) << "of the window's first token";
+  }
+}
+
 TEST_F(Windows, GoThroughWhatIsAttached) {
   const TextWindows five = windows(10);
   std::vector<size_t> batches;

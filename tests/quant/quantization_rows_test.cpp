@@ -50,11 +50,27 @@ TEST(QuantizationRows, ComparingTriesWhatTheTemplatesAllow) {
     EXPECT_EQ(name.find("insertquant"), name.npos) << name << " needs templates";
     EXPECT_EQ(name.find("rotation"), name.npos) << name << " needs ranges of rotated values";
   }
+  for (const std::string& name : names()) {
+    EXPECT_EQ(name.find("smooth"), name.npos) << name << " needs ranges of channels";
+    EXPECT_EQ(name.find("prefix"), name.npos) << name << " needs a prefix";
+  }
   const size_t plain = names().size();
   templates.rotation = RotationKind::hadamard;
   EXPECT_GT(names().size(), plain);
   templates.sets.emplace_back();
+  templates.kv_heads = 1;
+  for (auto& layers : templates.balances) layers.emplace_back();
+  for (auto& layers : templates.weight_maxima) layers.emplace_back();
+  templates.prefix.ids = {1};
   EXPECT_THAT(names(), SizeIs(activation_methods().size()));
+  // Smoothed channels and rounded weights get in each other's way.
+  const RowRequest request{.bits_activation = {8}, .bits_weight = {4}, .compare = true};
+  size_t smoothed = 0;
+  for (const QuantizationRow& row : quantization_rows(request, &templates)) {
+    EXPECT_FALSE(row.is_contradictory()) << row.name();
+    smoothed += row.name().starts_with("smoothquant");
+  }
+  EXPECT_EQ(smoothed, 2u) << "with weights as they are";
 }
 
 class Meter : public ::testing::Test {
@@ -71,7 +87,8 @@ class Meter : public ::testing::Test {
         windows_.ids.push_back(token == 0 ? testing::kSpikeToken : 2 + (7 * window * window + 11 * token) % 60);
     windows_.length = 24;
     windows_.bytes.assign(6, 23);
-    templates_ = calibrate(checkpoint_->weights(), window_batch(windows_, 0, 6), {}, {}, [](double, const auto&) {});
+    templates_ = calibrate(checkpoint_->weights(), window_batch(windows_, 0, 6), {}, {.prefix = {{5, 9}}},
+                           [](double, const auto&) {});
   }
   RowMeter meter(std::vector<TaskRows> tasks = {}) {
     return {*checkpoint_, *tokenizer_, windows_, std::move(tasks), [&](double f) { fractions_.push_back(f); }};
@@ -146,6 +163,31 @@ TEST_F(Meter, PutsQuantizedActivationsIntoLossesAndAnswers) {
   EXPECT_THAT(arrays.shape("/new_spikes"), ElementsAre(3, 4));
   EXPECT_EQ(arrays.read<double>("/nll")[6], coarse.losses.windows[0].nll);
   EXPECT_EQ(arrays.read<double>("/largest_h")[9], replaced.losses.largest_h[1]);
+}
+
+TEST_F(Meter, PutsThePrefixInFrontOfWindowsAndQuestions) {
+  templates_.prefix.text = "EI";
+  const RowMeter with_tasks = meter({read_task(find_task("piqa"), folder_.path(), {})});
+  const MeasuredRow row = measure(with_tasks, {{}, {.method = "prefix"}});
+  EXPECT_EQ(row.json.at("prefix"), Json({{"ids", {5, 9}}, {"text", "EI"}}));
+  EXPECT_FALSE(with_tasks.reference().json.contains("prefix"));
+  std::vector<WindowLoss> losses, plain;
+  measure_windows(checkpoint_->weights(), windows_, losses, {.prefix = {5, 9}});
+  measure_windows(checkpoint_->weights(), windows_, plain, {});
+  EXPECT_EQ(row.losses.windows[3].nll, losses[3].nll);
+  EXPECT_NE(losses[3].nll, plain[3].nll);
+  EXPECT_EQ(row.losses.largest_h.size(), 4u);
+  const TaskRows rows = read_task(find_task("piqa"), folder_.path(), {});
+  std::vector<ChoiceScores> scores;
+  score_questions({checkpoint_->weights(), *tokenizer_, {}}, rows, scores, {.prefix = {5, 9}});
+  EXPECT_EQ(row.json.at("zero_shot").at("tasks").at("piqa"), task_json(rows, scores));
+}
+
+TEST_F(Meter, SaysWhichChannelsAreLeftOut) {
+  const RowMeter of_windows = meter();
+  const MeasuredRow row = measure(of_windows, {{}, {.method = "outlier-split", .outliers = 1e-9}});
+  EXPECT_GT(row.json.at("share_of_outliers").get<double>(), 0.9);
+  EXPECT_FALSE(measure(of_windows, {{}, {.method = "dynamic"}}).json.contains("share_of_outliers"));
 }
 
 TEST_F(Meter, LossesOfSeveralPassesAreThoseOfOne) {

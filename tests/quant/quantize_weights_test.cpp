@@ -225,6 +225,26 @@ TEST_F(QuantizeWeights, GptqSeesThePassOfTheRun) {
                                  expected.scale(recipe.rounding.format, row, column)));
 }
 
+TEST_F(QuantizeWeights, GptqSeesWhatLayersReadBehindAPrefix) {
+  testing::write_planted_model(folder_ / "planted", 1.0f);
+  const auto checkpoint = Checkpoint::open(folder_ / "planted");
+  const TokenBatch tokens = some_tokens(60);
+  const SpikeTemplates templates = calibrate(checkpoint->weights(), tokens, {}, {.prefix = {{testing::kSpikeToken}}},
+                                             [](double, const std::string&) {});
+  const SimulatedActivations activations(checkpoint->architecture(), templates,
+                                         plan_of(find_activation_method("prefix"), 8, templates));
+  WeightRecipe recipe = recipe_of(3, 8);
+  recipe.gptq = GptqOptions{};
+  quantize_weights(*checkpoint, recipe, tokens, folder_ / "alone");
+  recipe.activations = &activations;
+  quantize_weights(*checkpoint, recipe, tokens, folder_ / "behind");
+  const auto alone = Checkpoint::open(folder_ / "alone"), behind = Checkpoint::open(folder_ / "behind");
+  const auto matrix = [](const Checkpoint& of, int layer) { return of.weights().read(Role::w_q, layer).values; };
+  // The first block's first site has the same values as without a prefix, whose own do not count.
+  EXPECT_EQ(matrix(*behind, 0), matrix(*alone, 0));
+  EXPECT_NE(matrix(*behind, 1), matrix(*alone, 1));
+}
+
 TEST_F(QuantizeWeights, GptqGoesThroughFusedTensorsAndTiedEmbeddings) {
   for (const char* family : {"phi3", "falcon_new", "gemma3_text", "gpt_neox"}) {
     const auto checkpoint = Checkpoint::open(testing::kept_models() / family);

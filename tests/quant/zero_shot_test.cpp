@@ -164,6 +164,16 @@ TEST_F(TinyZeroShot, ScoresWhatWholePromptsGive) {
     EXPECT_THAT(rest[0], ElementsAre(0.0, 1.0)) << "what is there is kept";
     EXPECT_EQ(rest.back(), scores.back());
   }
+  // Behind a prefix each choice costs what it costs behind a context with the prefix in front.
+  const TaskRows asked = read("arc_easy", rows);
+  const std::vector<ChoiceScores> behind = score(asked, {.prefix = {1, 5}});
+  for (size_t q = 0; q < behind.size(); ++q)
+    for (size_t c = 0; c < behind[q].size(); ++c) {
+      Choice choice = asked.questions[q].choices[c];
+      choice.context = "AE" + choice.context;  // 1 and 5
+      EXPECT_NEAR(behind[q][c], expected(choice), 1e-4) << q << " " << c;
+    }
+  EXPECT_NE(behind[0][0], score(asked)[0][0]);
   const auto breaks = [](Hooks& hooks, const TokenBatch& batch) {
     EXPECT_FALSE(batch.parents.empty());
     hooks.intervene("logits", [](const Activation& a) {
