@@ -399,9 +399,9 @@ class BalancedRanges : public PassObserver {
 /// Last pass: ranges of the prompts' own tokens behind the prefix, and how many of these have spikes nevertheless.
 class PrefixCollector : public PassObserver {
  public:
-  PrefixCollector(const ModelWeights& weights, const TokenBatch& batch, SpikeTemplates& templates,
+  PrefixCollector(const Architecture& architecture, const TokenBatch& batch, SpikeTemplates& templates,
                   const CalibrationProgress& progress)
-      : weights_(weights),
+      : architecture_(architecture),
         templates_(templates),
         of_prefix_(prefix_rows(batch, templates.prefix.ids.size())),
         spikes_(batch.ids.size()),
@@ -411,8 +411,9 @@ class PrefixCollector : public PassObserver {
 
   void attach(Hooks& hooks) {
     for (const SiteKind& kind : site_kinds())
-      hooks.observe("blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
-                    [this, site = kind.site](const Activation& at) { see_site(site, at); });
+      hooks.observe(
+          "blocks.*." + std::string(HookPoint{kind.point, 0}.kind().name),
+          [this, site = static_cast<size_t>(kind.site)](const Activation& at) { sites_[site].add(at, of_prefix_); });
   }
 
   void block_done(int layer, const TensorView&) override {
@@ -420,7 +421,7 @@ class PrefixCollector : public PassObserver {
       if (set.course.birth == layer) see_births(set.course.threshold);
     parallel_for(static_cast<int64_t>(kSites), [&](int64_t index) {
       const SiteKind& kind = site_kinds()[static_cast<size_t>(index)];
-      if (has_site(weights_.architecture(), kind.site, layer))
+      if (has_site(architecture_, kind.site, layer))
         templates_.range(Population::prefixed, kind.site, layer) =
             sites_[static_cast<size_t>(index)].take(of_prefix_).first;
     });
@@ -432,25 +433,18 @@ class PrefixCollector : public PassObserver {
   void finish() { templates_.prefix.spikes = std::count(spikes_.begin(), spikes_.end(), uint8_t{1}); }
 
  private:
-  void see_site(Site site, const Activation& at) {
-    const auto index = static_cast<size_t>(site);
-    if (at.first_row == 0) channel_weights_[index] = channel_weights(reading_norms(weights_, site, at.point.layer));
-    sites_[index].add(at, of_prefix_, channel_weights_[index]);
-  }
-
   void see_births(double threshold) {
     const std::vector<float>& largest = sites_[static_cast<size_t>(Site::down_in)].largest();
     for (size_t row = 0; row < largest.size(); ++row)
       if (!of_prefix_[row] && largest[row] > threshold) spikes_[row] = 1;
   }
 
-  const ModelWeights& weights_;
+  const Architecture& architecture_;
   SpikeTemplates& templates_;
   const std::vector<uint8_t> of_prefix_;  // [rows]
   std::vector<uint8_t> spikes_;           // [rows] whether an own token has one
   const CalibrationProgress& progress_;
   std::vector<SiteStatistics> sites_;
-  std::array<std::vector<uint32_t>, kSites> channel_weights_;  // of the block at work
 };
 
 bool fits_context(const TokenBatch& batch, const Architecture& a) {
@@ -524,7 +518,7 @@ SpikeTemplates calibrate(const ModelWeights& weights, const TokenBatch& batch, C
   if (prefix.empty()) return templates;
 
   const CalibrationProgress last = progress_of_pass(progress, passes - 1, passes);
-  PrefixCollector behind(weights, prefixed, templates, last);
+  PrefixCollector behind(a, prefixed, templates, last);
   Hooks observers;
   behind.attach(observers);
   run_model(weights, prefixed, observers, behind);
