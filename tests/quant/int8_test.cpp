@@ -154,6 +154,15 @@ TokenBatch int8_windows(int64_t vocabulary, int count, int length, unsigned seed
   return batch;
 }
 
+/// The same as windows of a text.
+TextWindows int8_text(int64_t vocabulary, int count, int length, unsigned seed) {
+  TextWindows text;
+  text.length = length;
+  text.ids = int8_windows(vocabulary, count, length, seed).ids;
+  text.bytes.assign(static_cast<size_t>(count), length - 1);
+  return text;
+}
+
 WeightRecipe recipe_of_8_bits(Scope scope = Scope::channel) {
   WeightRecipe recipe;
   recipe.rounding.format = {.bits = 8, .scope = scope, .group = 8};
@@ -228,7 +237,7 @@ TEST_F(Int8Pass, LosesWhatTheSimulationLoses) {
     const fs::path out = folder_ / std::string(scope_name(scope));
     quantize_weights(*before, recipe_of_8_bits(scope), {}, out);
     const auto after = Checkpoint::open(out);
-    const LossComparison comparison(before->weights(), int8_windows(64, 8, 32, 2), [](double) {});
+    const LossComparison comparison(before->weights(), int8_text(64, 8, 32, 2), [](double) {});
     const auto dnll = [&](const SimulatedActivations& activations, bool int8) {
       const Json row = comparison.row(comparison.run(
           after->weights(), &activations, [](double) {}, int8));
@@ -321,7 +330,7 @@ TEST_F(Int8Pass, IsRefusedWhereItCannotBe) {
   // Weights that are not quantized, and groups of columns.
   const SimulatedActivations activations(checkpoint->architecture(), templates,
                                          plan_of(find_activation_method("naive"), 8, templates));
-  const LossComparison comparison(checkpoint->weights(), int8_windows(64, 2, 16, 2), [](double) {});
+  const LossComparison comparison(checkpoint->weights(), int8_text(64, 2, 16, 2), [](double) {});
   const auto run = [&](const ModelWeights& weights) {
     return error_of([&] {
       comparison.run(
