@@ -116,7 +116,7 @@ TEST(ToInt8, RoundsAsTheSimulationDoes) {
   values[2] = 0.0f;
   for (int i = 0; i < 20; ++i) values[static_cast<size_t>(3 + i)] = 0.25f * (static_cast<float>(i) - 9.5f);  // ties
   for (const int bits : {8, 7, 4, 2}) {
-    const int middle = 1 << (bits - 1), most = middle - 1;
+    const int middle = 1 << (bits - 1), most = 2 * middle - 1;
     const auto expect_same = [&](const Int8Inputs& inputs, std::vector<float> expected, const char* what) {
       std::vector<uint8_t> found(values.size());
       const float scale = to_int8(values.data(), static_cast<int64_t>(values.size()), inputs, found.data());
@@ -124,19 +124,19 @@ TEST(ToInt8, RoundsAsTheSimulationDoes) {
         ASSERT_EQ(static_cast<float>(static_cast<int>(found[i]) - inputs.zero) * scale, expected[i])
             << what << " " << bits << " bits, value " << values[i];
     };
-    const Quantizer symmetric = Quantizer::symmetric(bits, 0.25 * most);
+    const Quantizer symmetric = Quantizer::symmetric(bits, 0.25 * (middle - 0.5));
     std::vector<float> rounded = values;
     symmetric.apply(rounded.data(), 1000);
-    expect_same({Int8Inputs::Scale::fixed, symmetric.scale, middle, middle - most, middle + most}, rounded,
+    expect_same({Int8Inputs::Scale::fixed, symmetric.scale, middle, 0, most}, rounded,
                 "symmetric");
     const Quantizer asymmetric = Quantizer::asymmetric(bits, -0.7, 2.1);
     rounded = values;
     asymmetric.apply(rounded.data(), 1000);
-    expect_same({Int8Inputs::Scale::fixed, asymmetric.scale, static_cast<int>(asymmetric.zero), 0, 2 * middle - 1},
+    expect_same({Int8Inputs::Scale::fixed, asymmetric.scale, static_cast<int>(asymmetric.zero), 0, most},
                 rounded, "asymmetric");
     rounded = values;
     quantize_rows_dynamic({rounded.data(), {1, 1000}, 1000}, bits, false);
-    expect_same({Int8Inputs::Scale::row, 1.0f, middle, middle - most, middle + most}, rounded, "dynamic");
+    expect_same({Int8Inputs::Scale::row, 1.0f, middle, 0, most}, rounded, "dynamic");
   }
 }
 
